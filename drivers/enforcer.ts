@@ -1,0 +1,96 @@
+/**
+ * What every perimeter enforcer can do. A driver turns these calls into the commands of one kind of
+ * device or software; it knows nothing of brokers, policy or ledger.
+ *
+ * @module
+ */
+import type { FiveTuple } from "../lib/pinhole/pinhole.ts";
+
+/** What an enforcer can and cannot do, so that the controller plans accordingly. */
+export interface EnforcerCapabilities {
+  /** A batch is applied wholly or not at all. */
+  readonly atomic: boolean;
+  /** Largest age of counters in seconds; 0 when they are read live; undefined without counters. */
+  readonly counterAge: number | undefined;
+  /** Pinholes that fit, for each address family. */
+  readonly capacity: number;
+  /** Changes in one batch that give the best rate. */
+  readonly optimalBatch: number;
+  readonly ipv6: boolean;
+  /** A pinhole can be limited to one source port. */
+  readonly sourcePorts: boolean;
+  /** Entries live through a reboot of the enforcer. */
+  readonly persistent: boolean;
+  /** The enforcer itself drops an entry when its lease ends. */
+  readonly leases: boolean;
+}
+
+/** One change wanted at the enforcer. `lease` in seconds is its own safety net (0: none). */
+export interface EnforcerChange {
+  readonly action: "open" | "close";
+  readonly tuple: FiveTuple;
+  readonly id: number;
+  readonly lease: number;
+}
+
+/**
+ * What became of one change. `full`: no room; `refused`: the enforcer said no; `unknown`: it is not
+ * known whether the change was made, and the state must be read back.
+ */
+export type ChangeResult =
+  | { readonly ok: true }
+  | {
+    readonly ok: false;
+    readonly reason: "full" | "refused" | "unknown";
+    readonly message: string;
+  };
+
+/** Traffic that an entry has let through since the enforcer made it. */
+export interface Counters {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+/** An entry found at the enforcer. `expires` in seconds, undefined without a lease. */
+export interface ListedEntry extends Counters {
+  readonly tuple: FiveTuple;
+  readonly expires: number | undefined;
+}
+
+/** A perimeter enforcer. Calls are made one after the other, never at the same time. */
+export interface Enforcer {
+  /** Its name as in `--enforcer NAME`. */
+  readonly name: string;
+  readonly capabilities: EnforcerCapabilities;
+  /**
+   * Reaches the enforcer and makes its perimeter ready; existing entries of ours are kept.
+   *
+   * @throws {EnforcerError} when it cannot be reached or lacks what is needed.
+   */
+  connect(): Promise<void>;
+  /**
+   * Makes the changes, in order; one result for each. Opening what is open renews its lease, and
+   * closing what is not there succeeds.
+   */
+  apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]>;
+  /** The counters of given pinholes, in their order; undefined for one that is not there. */
+  counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]>;
+  /** All entries of ours that the enforcer holds now. */
+  list(): Promise<ListedEntry[]>;
+  /** Ends living connections that came in by a pinhole that is closed already. */
+  endConnections(tuples: readonly FiveTuple[]): Promise<void>;
+  /** Lets go of the enforcer. The perimeter and its entries stay. */
+  close(): Promise<void>;
+  /** Takes away everything that this driver ever made there. */
+  remove(): Promise<void>;
+}
+
+/** An enforcer that does not do what it should; `next` says what a person can do about it. */
+export class EnforcerError extends Error {
+  override readonly name = "EnforcerError";
+  readonly next: string;
+  constructor(message: string, next: string) {
+    super(message);
+    this.next = next;
+  }
+}

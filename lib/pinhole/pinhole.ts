@@ -1,0 +1,86 @@
+/**
+ * The domain's central values: what a pinhole is, who asked for it, and what becomes of it.
+ *
+ * @module
+ */
+import type { IpAddress } from "../net/ip.ts";
+
+/** Transport protocols that a pinhole can be for. */
+export type Protocol = "tcp" | "udp";
+
+/**
+ * What an enforcer is told: the traffic that one pinhole lets in (paper, section 3). The source is
+ * the external host, the destination the internal one. `sourcePort` 0 means any.
+ */
+export interface FiveTuple {
+  readonly protocol: Protocol;
+  readonly source: IpAddress;
+  readonly sourcePort: number;
+  readonly destination: IpAddress;
+  readonly destinationPort: number;
+}
+
+/**
+ * Life of a pinhole: `opening` is in the ledger and perhaps at the enforcer, `open` is confirmed by
+ * the enforcer, `closing` is wanted closed and perhaps still at the enforcer, `closed` is gone.
+ */
+export type PinholeState = "opening" | "open" | "closing" | "closed";
+
+/** Why a pinhole was closed; part of the ledger and of the audit trail. */
+export type CloseReason =
+  | "socket-closed"
+  | "process-exited"
+  | "expired"
+  | "by-hand"
+  | "policy"
+  | "stale"
+  | "enforcer-refused"
+  | "reboot";
+
+/** Who asks for a pinhole, as proven by the kernel and not as claimed. */
+export interface Requester {
+  /** The account in whose name the program may ask. */
+  readonly delegate: string;
+  /** The account that the asking process runs as. */
+  readonly user: string;
+  readonly uid: number;
+  readonly pid: number;
+  /** Start time of the process in clock ticks after boot, so that a reused pid is noticed. */
+  readonly pidStart: bigint;
+  /** Path of the program's executable, or "" when it cannot be read. */
+  readonly program: string;
+}
+
+/** One pinhole with owner, cause, lifetime and counters. Times are milliseconds since the epoch. */
+export interface Pinhole {
+  readonly id: number;
+  readonly tuple: FiveTuple;
+  readonly requester: Requester;
+  /** SO_COOKIE of the bound socket, 0n for a pinhole opened by hand. */
+  readonly cookie: bigint;
+  /** The rule that allowed it, as `file:line`. */
+  readonly rule: string;
+  state: PinholeState;
+  readonly requestedAt: number;
+  openedAt: number | undefined;
+  expiresAt: number | undefined;
+  packets: number;
+  bytes: number;
+}
+
+/** The text of an address and port: `192.0.2.1:80`, `[2001:db8::1]:80`; port 0 is left out. */
+export function endpointText(address: IpAddress, port: number): string {
+  if (port === 0) return address.text;
+  return address.family === 6 ? `[${address.text}]:${port}` : `${address.text}:${port}`;
+}
+
+/** A tuple for people: `tcp 192.0.2.1 > 198.51.100.7:50000`. */
+export function tupleText(t: FiveTuple): string {
+  return `${t.protocol} ${endpointText(t.source, t.sourcePort)} > ` +
+    endpointText(t.destination, t.destinationPort);
+}
+
+/** A tuple as a key of maps: equal for equal tuples and for no others. */
+export function tupleKey(t: FiveTuple): string {
+  return `${t.protocol}|${t.source.text}|${t.sourcePort}|${t.destination.text}|${t.destinationPort}`;
+}
