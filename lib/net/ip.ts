@@ -91,6 +91,52 @@ export function prefixRange(address: IpAddress, length: number): IpRange {
   return { first: ipFromBytes(first), last: ipFromBytes(last) };
 }
 
+/** The length of the prefix that is exactly this range, or `undefined` when it is not a prefix. */
+export function prefixLength(range: IpRange): number | undefined {
+  const { bytes: first } = range.first;
+  const { bytes: last } = range.last;
+  let length = 0;
+  while (length < first.length * 8 && bitOf(first, length) === bitOf(last, length)) length++;
+  for (let i = length; i < first.length * 8; i++) {
+    if (bitOf(first, i) !== 0 || bitOf(last, i) !== 1) return undefined;
+  }
+  return length;
+}
+
+/** The shortest text of a range: an address, a prefix (`192.0.2.0/24`) or `first-last`. */
+export function rangeText(range: IpRange): string {
+  const length = prefixLength(range);
+  if (length === undefined) return `${range.first.text}-${range.last.text}`;
+  return length === range.first.bytes.length * 8
+    ? range.first.text
+    : `${range.first.text}/${length}`;
+}
+
+/** The address as a number: 0 to 2^32-1 or 2^128-1. */
+export function ipValue(address: IpAddress): bigint {
+  let value = 0n;
+  for (const byte of address.bytes) value = (value << 8n) | BigInt(byte);
+  return value;
+}
+
+/**
+ * Orders ranges and joins those that overlap or touch, so that no address is in two of them and a
+ * range lies in the whole exactly when it lies in one of the parts. IPv4 comes before IPv6.
+ */
+export function mergeRanges(ranges: readonly IpRange[]): IpRange[] {
+  const out: IpRange[] = [];
+  for (const next of [...ranges].sort((a, b) => compareIp(a.first, b.first))) {
+    const previous = out.at(-1);
+    const joins = previous !== undefined && previous.last.family === next.first.family &&
+      ipValue(previous.last) + 1n >= ipValue(next.first);
+    if (!joins) out.push({ first: next.first, last: next.last });
+    else if (compareIp(next.last, previous.last) > 0) {
+      out[out.length - 1] = { first: previous.first, last: next.last };
+    }
+  }
+  return out;
+}
+
 /** What kind of address it is, as far as a perimeter cares. */
 export type IpKind = "unspecified" | "loopback" | "link-local" | "multicast" | "broadcast" | "host";
 
@@ -109,6 +155,10 @@ export function ipKind(address: IpAddress): IpKind {
   if (zeros === 15 && b[15] === 1) return "loopback";
   if (b[0] === 0xff) return "multicast";
   return b[0] === 0xfe && ((b[1] as number) & 0xc0) === 0x80 ? "link-local" : "host";
+}
+
+function bitOf(bytes: Uint8Array, index: number): number {
+  return ((bytes[index >> 3] as number) >> (7 - (index & 7))) & 1;
 }
 
 function parse4(text: string): Uint8Array | undefined {

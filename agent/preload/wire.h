@@ -1,0 +1,78 @@
+/* Messages between agent and broker, as in docs/protocols/agent-broker.md. */
+#ifndef DIAPER_WIRE_H
+#define DIAPER_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the messages are little-endian: convert in channel.c before building for this machine"
+#endif
+
+#define WIRE_MAGIC 0x31525044u /* "DPR1" */
+#define WIRE_VERSION 1u
+#define WIRE_DELEGATE_SIZE 64
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_CHANNEL = 2,
+	WIRE_OPEN = 3,
+	WIRE_VERDICT = 0x8001,
+};
+
+enum wire_verdict { WIRE_VERDICT_OPEN = 0 };
+
+/* The administrator wants bind to fail with EACCES when the verdict is not 0. */
+#define WIRE_FLAG_MUST_FAIL 1u
+
+struct wire_header {
+	uint32_t magic;
+	uint16_t type;
+	uint16_t length;
+	uint32_t sequence;
+	uint32_t zero;
+};
+
+struct wire_hello {
+	struct wire_header header;
+	uint32_t version;
+	uint32_t flags;
+	char delegate[WIRE_DELEGATE_SIZE];
+	uint64_t zero;
+};
+
+struct wire_open {
+	struct wire_header header;
+	uint8_t source_family;
+	uint8_t control_family;
+	uint16_t source_port;
+	uint8_t source[16];
+	uint8_t control[16];
+	uint16_t control_port;
+	uint16_t flags;
+	uint64_t bound_at;
+	uint8_t zero[24];
+};
+
+struct wire_verdict_message {
+	struct wire_header header;
+	uint32_t verdict;
+	uint32_t flags;
+	uint32_t pinhole;
+	uint32_t zero;
+	char reason[160];
+};
+
+_Static_assert(sizeof(struct wire_header) == 16, "header");
+_Static_assert(sizeof(struct wire_hello) == 96, "HELLO");
+_Static_assert(offsetof(struct wire_hello, delegate) == 24, "HELLO delegate");
+_Static_assert(offsetof(struct wire_hello, zero) == 88, "HELLO zero");
+_Static_assert(sizeof(struct wire_open) == 88, "OPEN");
+_Static_assert(offsetof(struct wire_open, source) == 20, "OPEN source");
+_Static_assert(offsetof(struct wire_open, control) == 36, "OPEN control");
+_Static_assert(offsetof(struct wire_open, control_port) == 52, "OPEN control port");
+_Static_assert(offsetof(struct wire_open, bound_at) == 56, "OPEN bound at");
+_Static_assert(sizeof(struct wire_verdict_message) == 192, "VERDICT");
+_Static_assert(offsetof(struct wire_verdict_message, reason) == 32, "VERDICT reason");
+
+#endif

@@ -1,0 +1,392 @@
+/**
+ * Local pinhole authentication (paper, section 4.1): takes the agents' channels, proves by the kernel who
+ * asks and for which socket, and hands the proven request on.
+ *
+ * @module
+ */
+import { type IpAddress, ipKind, unmapIp } from "../net/ip.ts";
+import type { FiveTuple, Requester } from "../pinhole/pinhole.ts";
+import type { PinholeRequest, Verdict } from "../pinhole/request.ts";
+import { userName } from "../sys/accounts.ts";
+import { EPOLL, type Poller } from "../sys/epoll.ts";
+import { libc, SystemError } from "../sys/libc.ts";
+import { processProgram, processStart } from "../sys/process_facts.ts";
+import { type SocketFacts, socketFacts } from "../sys/socket_facts.ts";
+import {
+  acceptUnix,
+  type Credentials,
+  MessageReceiver,
+  passCredentials,
+  peerCredentials,
+  type ReceivedMessage,
+  sendUnix,
+} from "../sys/unix_socket.ts";
+import type { ChannelLimits } from "./limits.ts";
+import { type AgentMessage, encodeVerdict, LONGEST_MESSAGE, parseAgentMessage } from "./wire.ts";
+
+/** What the broker needs to know of its host and of the administrator's wishes. */
+export interface BrokerOptions {
+  /** `bind` fails with EACCES where there is no pinhole. */
+  readonly failBind: boolean;
+  /** Accounts that may ask in a delegate's name, besides root and the account of that name. */
+  readonly delegates: ReadonlyMap<string, ReadonlySet<string>>;
+  /** This network namespace (0n: not known, not compared). */
+  readonly namespace: bigint;
+  readonly isLocal: (address: IpAddress) => boolean;
+  /** Ports that are open to everyone by configuration, as `tcp/21`. */
+  readonly openPorts: ReadonlySet<string>;
+  readonly limits: ChannelLimits;
+}
+
+/** What became of a conversation with an agent, for the audit trail. */
+export interface BrokerEvent {
+  readonly event_type: "channel.refused" | "request.refused" | "channel.limit";
+  readonly why: string;
+  readonly uid: number;
+  readonly pid: number;
+  readonly program: string;
+}
+
+/** Decides about a proven request; answers at once or later, once. */
+export type RequestHandler = (request: PinholeRequest, answer: (verdict: Verdict) => void) => void;
+
+interface Channel {
+  readonly fd: number;
+  readonly peer: Credentials;
+  readonly pidStart: bigint;
+  readonly program: string;
+  /** undefined until HELLO was accepted. */
+  delegate: string | undefined;
+  readonly since: number;
+  closed: boolean;
+  /** The requester of the last request, kept while user and delegate stay the same. */
+  requester: Requester | undefined;
+}
+
+/** A message that proves its sender wrong: the channel is closed. */
+class ProtocolViolation extends Error {}
+
+/** Longest time from connect to HELLO, in milliseconds. */
+const HELLO_MS = 10_000;
+/** Messages taken from one channel in one round, so that a talkative one does not starve the rest. */
+const MESSAGES_PER_ROUND = 16;
+
+/** The broker's end of all agents' channels, on a poll set. */
+export class Broker {
+  readonly #poller: Poller;
+  readonly #listener: number;
+  readonly #options: BrokerOptions;
+  readonly #request: RequestHandler;
+  readonly #report: (event: BrokerEvent) => void;
+  readonly #receiver = new MessageReceiver(LONGEST_MESSAGE);
+  readonly #channels = new Map<number, Channel>();
+  /** Channels without HELLO, oldest first. */
+  readonly #unproven = new Set<Channel>();
+  readonly #start: (pid: number) => bigint | undefined;
+
+  /** @param listener a listening SEQPACKET socket; the broker closes it in the end. */
+  constructor(
+    poller: Poller,
+    listener: number,
+    options: BrokerOptions,
+    request: RequestHandler,
+    report: (event: BrokerEvent) => void,
+  ) {
+    this.#poller = poller;
+    this.#listener = listener;
+    this.#options = options;
+    this.#request = request;
+    this.#report = report;
+    this.#start = processStart;
+    poller.add(listener, EPOLL.IN, () => this.#accept());
+  }
+
+  /** Channels that are open now. */
+  get channels(): number {
+    return this.#channels.size;
+  }
+
+  /**
+   * Closes channels that have not said HELLO in time. To be called about once a second.
+   *
+   * @param now milliseconds since the epoch.
+   */
+  tick(now: number): void {
+    for (const channel of this.#unproven) {
+      if (now - channel.since < HELLO_MS) break;
+      this.#refuseChannel(channel, "no HELLO in time");
+    }
+  }
+
+  /** Closes all channels and the listener. */
+  close(): void {
+    this.#poller.remove(this.#listener);
+    libc.close(this.#listener);
+    for (const channel of [...this.#channels.values()]) this.#drop(channel);
+  }
+
+  #accept(): void {
+    for (let i = 0; i < 128; i++) {
+      const fd = acceptUnix(this.#listener);
+      if (fd === "none") return;
+      if (fd === "limit") {
+        this.#report({
+          event_type: "channel.limit",
+          why: "no descriptor is left for another channel",
+          uid: -1,
+          pid: -1,
+          program: "",
+        });
+        // Level-triggered: unwatched until a descriptor is free, or it would be ready for ever.
+        this.#poller.change(this.#listener, 0);
+        this.#options.limits.pause(() => this.#poller.change(this.#listener, EPOLL.IN));
+        return;
+      }
+      const peer = peerCredentials(fd);
+      const refused = this.#options.limits.take(peer.uid);
+      if (refused !== undefined) {
+        libc.close(fd);
+        this.#report({
+          event_type: "channel.limit",
+          why: refused,
+          uid: peer.uid,
+          pid: peer.pid,
+          program: "",
+        });
+        continue;
+      }
+      this.#open(fd, peer, undefined);
+    }
+  }
+
+  #open(fd: number, peer: Credentials, delegate: string | undefined): void {
+    passCredentials(fd);
+    const channel: Channel = {
+      fd,
+      peer,
+      pidStart: this.#start(peer.pid) ?? 0n,
+      program: processProgram(peer.pid),
+      delegate,
+      since: Date.now(),
+      closed: false,
+      requester: undefined,
+    };
+    this.#channels.set(fd, channel);
+    if (delegate === undefined) this.#unproven.add(channel);
+    this.#poller.add(fd, EPOLL.IN | EPOLL.RDHUP, () => this.#readable(channel));
+  }
+
+  #readable(channel: Channel): void {
+    for (let i = 0; i < MESSAGES_PER_ROUND && !channel.closed; i++) {
+      const message = this.#receiver.receive(channel.fd);
+      if (message === "none") return;
+      if (message === "end") return this.#drop(channel);
+      try {
+        this.#message(channel, message);
+      } catch (error) {
+        if (!(error instanceof ProtocolViolation)) throw error;
+        this.#refuseChannel(channel, error.message);
+      } finally {
+        // Whatever was passed and not taken over is dropped at once: a copy here keeps a socket alive.
+        for (const fd of message.fds) libc.close(fd);
+      }
+    }
+  }
+
+  #message(channel: Channel, received: ReceivedMessage): void {
+    if (received.truncated) throw new ProtocolViolation("message is too long");
+    const message = parseAgentMessage(received.data);
+    if (typeof message === "string") throw new ProtocolViolation(message);
+    const sender = received.credentials;
+    if (sender === undefined || sender.pid !== channel.peer.pid) {
+      if (message.type !== "channel") {
+        throw new ProtocolViolation(
+          `process ${sender?.pid ?? "?"} speaks over the channel of process ${channel.peer.pid}`,
+        );
+      }
+    }
+    const fdsWanted = message.type === "channel" || message.type === "open" ? 1 : 0;
+    if (received.fds.length !== fdsWanted) {
+      throw new ProtocolViolation(
+        `${message.type} with ${received.fds.length} descriptors, not ${fdsWanted}`,
+      );
+    }
+    if (message.type === "hello") return this.#hello(channel, message);
+    if (channel.delegate === undefined) throw new ProtocolViolation("no HELLO before the rest");
+    switch (message.type) {
+      case "channel":
+        return this.#child(channel, received.fds, sender);
+      case "open":
+        return this.#ask(channel, message, received.fds[0] as number, sender as Credentials);
+      case "close":
+        // A hint only: the kernel's notice of the socket's end decides.
+        return;
+    }
+  }
+
+  #hello(channel: Channel, message: AgentMessage & { type: "hello" }): void {
+    if (channel.delegate !== undefined) throw new ProtocolViolation("second HELLO");
+    const account = userName(channel.peer.uid);
+    if (account === undefined) {
+      const why = `uid ${channel.peer.uid} has no account on this host`;
+      this.#answer(channel, message.sequence, { kind: "refused", why });
+      return this.#refuseChannel(channel, why);
+    }
+    const delegate = message.delegate === "" ? account : message.delegate;
+    const allowed = channel.peer.uid === 0 || delegate === account ||
+      this.#options.delegates.get(delegate)?.has(account) === true;
+    if (!allowed) {
+      const why = `${account} may not ask in the name of ${delegate}`;
+      this.#answer(channel, message.sequence, { kind: "refused", why });
+      return this.#refuseChannel(channel, why);
+    }
+    channel.delegate = delegate;
+    this.#unproven.delete(channel);
+    this.#answer(channel, message.sequence, { kind: "open", id: 0, why: delegate });
+  }
+
+  #child(parent: Channel, fds: number[], sender: Credentials | undefined): void {
+    const fd = fds[0] as number;
+    let peer: Credentials;
+    try {
+      peer = peerCredentials(fd);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      throw new ProtocolViolation(`channel is not a socket: ${error.message}`);
+    }
+    if (sender === undefined || peer.pid !== sender.pid) {
+      throw new ProtocolViolation("a channel was passed by another process than its maker");
+    }
+    const refused = this.#options.limits.take(peer.uid);
+    if (refused !== undefined) {
+      this.#report({
+        event_type: "channel.limit",
+        why: refused,
+        uid: peer.uid,
+        pid: peer.pid,
+        program: parent.program,
+      });
+      return;
+    }
+    fds.length = 0; // taken over: not to be closed with the message
+    this.#open(fd, peer, parent.delegate);
+  }
+
+  #ask(
+    channel: Channel,
+    message: AgentMessage & { type: "open" },
+    fd: number,
+    sender: Credentials,
+  ): void {
+    const facts = socketFacts(fd);
+    if (facts === undefined) throw new ProtocolViolation("descriptor is not a TCP or UDP socket");
+    const tuple = this.#tuple(message, facts);
+    if (typeof tuple === "string") {
+      return this.#refuse(channel, message.sequence, sender, tuple);
+    }
+    const requester = this.#requester(channel, sender.uid);
+    if (requester === undefined) {
+      const why = `uid ${sender.uid} has no account on this host`;
+      return this.#refuse(channel, message.sequence, sender, why);
+    }
+    if (this.#options.isLocal(tuple.source)) {
+      const why = "the source is this host itself, no pinhole is needed";
+      return this.#answer(channel, message.sequence, { kind: "open", id: 0, why });
+    }
+    this.#request(
+      { tuple, requester, cookie: facts.cookie, boundAt: message.boundAt, ttl: undefined },
+      (verdict) => this.#answer(channel, message.sequence, verdict),
+    );
+  }
+
+  #requester(channel: Channel, uid: number): Requester | undefined {
+    if (channel.requester?.uid === uid) return channel.requester;
+    const user = userName(uid);
+    if (user === undefined || channel.delegate === undefined) return undefined;
+    channel.requester = {
+      delegate: channel.delegate,
+      user,
+      uid,
+      pid: channel.peer.pid,
+      pidStart: channel.pidStart,
+      program: channel.program,
+    };
+    return channel.requester;
+  }
+
+  /** The pinhole that a proven socket and a claimed external host make, or why there can be none. */
+  #tuple(message: AgentMessage & { type: "open" }, facts: SocketFacts): FiveTuple | string {
+    const { namespace, isLocal, openPorts } = this.#options;
+    if (namespace !== 0n && facts.namespace !== 0n && namespace !== facts.namespace) {
+      return "the socket is in another network namespace than this perimeter";
+    }
+    if (facts.port === 0) return "the socket is not bound to a port";
+    const name = `${facts.protocol}/${facts.port}`;
+    if (openPorts.has(name)) return `${name} is open to everyone by configuration`;
+    if (facts.port < 1024) {
+      return `${name} is a privileged port: only the configuration may open it`;
+    }
+    const source = unmapIp(message.source);
+    if (ipKind(source) !== "host") return `source ${source.text} is not one host's address`;
+    let destination = unmapIp(facts.address);
+    if (ipKind(destination) === "unspecified") {
+      if (message.controlAddress === undefined) {
+        return "the socket is bound to every address, and no control connection tells which one";
+      }
+      destination = unmapIp(message.controlAddress);
+    }
+    if (!isLocal(destination)) return `${destination.text} is not an address of this host`;
+    if (destination.family !== source.family) {
+      return `source ${source.text} and destination ${destination.text} are of two families`;
+    }
+    return {
+      protocol: facts.protocol,
+      source,
+      sourcePort: message.sourcePort,
+      destination,
+      destinationPort: facts.port,
+    };
+  }
+
+  #refuse(channel: Channel, sequence: number, sender: Credentials, why: string): void {
+    this.#report({
+      event_type: "request.refused",
+      why,
+      uid: sender.uid,
+      pid: sender.pid,
+      program: channel.program,
+    });
+    this.#answer(channel, sequence, { kind: "refused", why });
+  }
+
+  #answer(channel: Channel, sequence: number, verdict: Verdict): void {
+    if (channel.closed) return;
+    const sent = sendUnix(
+      channel.fd,
+      encodeVerdict(sequence, verdict, this.#options.failBind && verdict.kind !== "open"),
+    );
+    if (sent === -1) this.#refuseChannel(channel, "the agent does not take its answers");
+    else if (sent < 0) this.#drop(channel);
+  }
+
+  #refuseChannel(channel: Channel, why: string): void {
+    this.#report({
+      event_type: "channel.refused",
+      why,
+      uid: channel.peer.uid,
+      pid: channel.peer.pid,
+      program: channel.program,
+    });
+    this.#drop(channel);
+  }
+
+  #drop(channel: Channel): void {
+    if (channel.closed) return;
+    channel.closed = true;
+    this.#channels.delete(channel.fd);
+    this.#unproven.delete(channel);
+    this.#options.limits.release(channel.peer.uid);
+    this.#poller.remove(channel.fd);
+    libc.close(channel.fd);
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * The messages between agent and broker as bytes: docs/protocols/agent-broker.md.
+ *
+ * @module
+ */
+import { type IpAddress, ipFromBytes } from "../net/ip.ts";
+import type { Verdict } from "../pinhole/request.ts";
+
+/** Longest message of an agent, and so the most that is ever read. */
+export const LONGEST_MESSAGE = 256;
+
+/** A message of an agent. */
+export type AgentMessage =
+  | { readonly type: "hello"; readonly sequence: number; readonly delegate: string }
+  | { readonly type: "channel"; readonly sequence: number }
+  | {
+    readonly type: "open";
+    readonly sequence: number;
+    readonly source: IpAddress;
+    readonly sourcePort: number;
+    /** Local address of the control connection; undefined when the agent does not know it. */
+    readonly controlAddress: IpAddress | undefined;
+    readonly controlPort: number;
+    /** Milliseconds since the epoch, as claimed. */
+    readonly boundAt: number;
+  }
+  | { readonly type: "close"; readonly sequence: number; readonly id: number };
+
+const MAGIC = 0x31525044;
+const HEADER = 16;
+const LENGTHS = { hello: 96, channel: 16, open: 88, close: 24, verdict: 192 } as const;
+const VERSION = 1;
+const DELEGATE = /^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$/;
+
+/**
+ * Reads a message.
+ *
+ * @returns the message, or in words what is wrong with it.
+ */
+export function parseAgentMessage(data: Uint8Array<ArrayBuffer>): AgentMessage | string {
+  if (data.length < HEADER) return `message of ${data.length} octets is shorter than a header`;
+  const view = new DataView(data.buffer, data.byteOffset, data.length);
+  if (view.getUint32(0, true) !== MAGIC) return "magic number is wrong";
+  const type = view.getUint16(4, true);
+  if (view.getUint16(6, true) !== data.length) return "length field differs from the length";
+  if (view.getUint32(12, true) !== 0) return "reserved field is not zero";
+  const sequence = view.getUint32(8, true);
+  const wrong = (what: keyof typeof LENGTHS) =>
+    data.length === LENGTHS[what] ? undefined : `${what} of ${data.length} octets`;
+  switch (type) {
+    case 1:
+      return wrong("hello") ?? parseHello(data, view, sequence);
+    case 2:
+      return wrong("channel") ?? { type: "channel", sequence };
+    case 3:
+      return wrong("open") ?? parseOpen(data, view, sequence);
+    case 4:
+      return wrong("close") ?? { type: "close", sequence, id: view.getUint32(16, true) };
+    default:
+      return `message type ${type} is unknown`;
+  }
+}
+
+function parseHello(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
+  const version = view.getUint32(16, true);
+  if (version !== VERSION) return `protocol version ${version} is not ${VERSION}`;
+  if (view.getUint32(20, true) !== 0) return "hello has unknown flags";
+  const field = data.subarray(24, 88);
+  const end = field.indexOf(0);
+  if (end === -1 || field.subarray(end).some((b) => b !== 0)) return "delegate is not terminated";
+  const delegate = String.fromCharCode(...field.subarray(0, end));
+  if (delegate !== "" && !DELEGATE.test(delegate)) return "delegate is not a name";
+  return { type: "hello", sequence, delegate };
+}
+
+function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
+  const source = parseAddress(data, 16, 20);
+  if (typeof source === "string") return `source: ${source}`;
+  const control = data[17] === 0 ? undefined : parseAddress(data, 17, 36);
+  if (typeof control === "string") return `control address: ${control}`;
+  if (view.getUint16(54, true) !== 0) return "open has unknown flags";
+  return {
+    type: "open",
+    sequence,
+    source,
+    sourcePort: view.getUint16(18, true),
+    controlAddress: control,
+    controlPort: view.getUint16(52, true),
+    boundAt: Number(view.getBigUint64(56, true) / 1_000_000n),
+  };
+}
+
+function parseAddress(data: Uint8Array, familyAt: number, at: number): IpAddress | string {
+  const family = data[familyAt];
+  if (family === 6) return ipFromBytes(data.subarray(at, at + 16));
+  if (family !== 4) return `family ${family} is unknown`;
+  if (data.subarray(at + 4, at + 16).some((b) => b !== 0)) return "padding is not zero";
+  return ipFromBytes(data.subarray(at, at + 4));
+}
+
+/** Verdict numbers on the wire. */
+const VERDICTS = { open: 0, refused: 1, unavailable: 2 } as const;
+const encoder = new TextEncoder();
+
+/**
+ * Makes a verdict.
+ *
+ * @param failBind the administrator wants `bind` to fail when the answer is not "open".
+ */
+export function encodeVerdict(
+  sequence: number,
+  verdict: Verdict,
+  failBind: boolean,
+): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(LENGTHS.verdict);
+  const view = new DataView(out.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint16(4, 0x8001, true);
+  view.setUint16(6, LENGTHS.verdict, true);
+  view.setUint32(8, sequence, true);
+  view.setUint32(16, VERDICTS[verdict.kind], true);
+  view.setUint32(20, failBind ? 1 : 0, true);
+  view.setUint32(24, verdict.kind === "open" ? verdict.id : 0, true);
+  encoder.encodeInto(verdict.why, out.subarray(32, LENGTHS.verdict - 1));
+  return out;
+}

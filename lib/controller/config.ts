@@ -1,0 +1,157 @@
+/**
+ * The configuration file: YAML, checked by a schema, with errors at file:line:column.
+ *
+ * @module
+ */
+import { isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from "yaml";
+import { z } from "zod";
+import type { Protocol } from "../pinhole/pinhole.ts";
+
+/** Where the configuration is looked for when none is named. */
+export const DEFAULT_CONFIG = "/etc/diaper/diaper.yaml";
+
+const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400 };
+
+const duration = z.string().regex(/^([1-9][0-9]{0,8})(s|m|h|d)$/, {
+  error: 'expected a time such as "30s", "10m", "1h" or "7d"',
+}).transform((text) => Number(text.slice(0, -1)) * (UNITS[text.slice(-1)] as number));
+
+const absolutePath = z.string().regex(/^\/[^\0]*$/, { error: "expected an absolute path" });
+
+const accountName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$/, {
+  error: "expected the name of an account",
+});
+
+const port = z.string().regex(/^(tcp|udp)\/([1-9][0-9]{0,4})$/, {
+  error: 'expected a protocol and port such as "tcp/21"',
+}).transform((text) => {
+  const [protocol, number] = text.split("/") as [Protocol, string];
+  return { protocol, port: Number(number) };
+}).refine((p) => p.port <= 65535, { error: "expected a port between 1 and 65535" });
+
+const interfaceName = z.string().regex(/^[A-Za-z0-9_.@-]{1,15}$/, {
+  error: "expected the name of a network interface",
+});
+
+const schema = z.strictObject({
+  policy: absolutePath.default("/etc/diaper/site.policy"),
+  run_dir: absolutePath.default("/run/diaper"),
+  state_dir: absolutePath.default("/var/lib/diaper"),
+  log_dir: absolutePath.default("/var/log/diaper"),
+  /** Members of this group may use the control socket, besides root. */
+  control_group: accountName.default("diaper"),
+  broker: z.strictObject({
+    fail_bind: z.boolean().default(false),
+    max_channels: z.int().min(16).max(1_000_000).default(16_384),
+    max_channels_per_user: z.int().min(1).max(1_000_000).default(1_024),
+    delegates: z.record(accountName, z.array(accountName)).default({}),
+  }).prefault({}),
+  perimeter: z.strictObject({
+    table: z.string().regex(/^[a-z][a-z0-9_]{0,30}$/, {
+      error: "expected a name of small letters, digits and _",
+    }).default("diaper"),
+    hooks: z.array(z.enum(["input", "forward"])).min(1).default(["input"]),
+    outside: z.array(interfaceName).default([]),
+    open_ports: z.array(port).default([]),
+    allow_ping: z.boolean().default(true),
+    capacity: z.int().min(1).max(10_000_000).default(1_048_576),
+    lease: duration.default(3600),
+    sweep: duration.default(60),
+    /** What becomes of the open pinholes when diaper stops in good order. The perimeter stays. */
+    on_exit: z.enum(["keep", "close"]).default("keep"),
+  }).prefault({}),
+  history: z.strictObject({
+    keep: duration.default(30 * 86400),
+    max: z.int().min(0).max(100_000_000).default(1_000_000),
+  }).prefault({}),
+});
+
+/** A checked configuration; times in seconds. */
+export type Config = z.infer<typeof schema>;
+
+/** One thing that is wrong with a configuration. Lines and columns count from 1. */
+export interface ConfigProblem {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+}
+
+/** A configuration that cannot be used. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly problems: readonly ConfigProblem[];
+  constructor(problems: readonly ConfigProblem[]) {
+    super(problems.map((p) => `${p.file}:${p.line}:${p.column}: ${p.message}`).join("\n"));
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads a configuration.
+ *
+ * @param file its name, for messages.
+ * @throws {ConfigError} with everything that is wrong with it.
+ */
+export function parseConfig(text: string, file: string): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const at = (offset: number, message: string): ConfigProblem => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(1, line), column: Math.max(1, col), message };
+  };
+  if (document.errors.length > 0) {
+    throw new ConfigError(document.errors.map((e) => at(e.pos[0], e.message)));
+  }
+  const result = schema.safeParse(document.toJS({ maxAliasCount: 10 }) ?? {});
+  if (result.success) return result.data;
+  throw new ConfigError(result.error.issues.flatMap((issue) => {
+    const name = issue.path.join(".");
+    const offset = offsetOf(document.contents, issue.path);
+    if (issue.code === "unrecognized_keys") {
+      return issue.keys.map((key) => {
+        const where = [...issue.path, key];
+        return at(offsetOf(document.contents, where), `${where.join(".")}: unknown key`);
+      });
+    }
+    return [at(offset, `${name === "" ? "" : `${name}: `}${issue.message}`)];
+  }));
+}
+
+/**
+ * Reads the configuration in a file. Without a name the default file is read; when that does not exist,
+ * all settings have their defaults.
+ *
+ * @throws {ConfigError} when it cannot be read or used.
+ */
+export function loadConfig(file: string | undefined): { config: Config; file: string } {
+  const path = file ?? DEFAULT_CONFIG;
+  try {
+    return { config: parseConfig(Deno.readTextFileSync(path), path), file: path };
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    if (file === undefined && error instanceof Deno.errors.NotFound) {
+      return { config: schema.parse({}), file: path };
+    }
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ConfigError([{ file: path, line: 1, column: 1, message: `cannot be read: ${why}` }]);
+  }
+}
+
+/** Where in the text a value stands, or the nearest thing around it that does stand there. */
+function offsetOf(root: unknown, path: readonly PropertyKey[]): number {
+  let node = root;
+  let offset = 0;
+  for (const step of path) {
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === step);
+      if (pair === undefined || !isPair(pair)) break;
+      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
+      node = pair.value;
+    } else if (isNode(node) && "items" in node && Array.isArray(node.items)) {
+      node = node.items[step as number];
+    } else break;
+    if (isNode(node) && node.range) offset = node.range[0];
+  }
+  return offset;
+}

@@ -1,0 +1,81 @@
+/**
+ * The pinholes that are not closed, found by identity, by tuple, by socket and by end user.
+ *
+ * @module
+ */
+import { type Pinhole, type Protocol, tupleKey } from "../pinhole/pinhole.ts";
+
+/** All living pinholes of one perimeter, in memory; the ledger holds the same durably. */
+export class PinholeTable {
+  readonly #byId = new Map<number, Pinhole>();
+  readonly #byKey = new Map<string, Pinhole[]>();
+  readonly #byCookie = new Map<bigint, Pinhole[]>();
+  readonly #perUser = new Map<string, number>();
+
+  /** How many pinholes live. */
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  /** Adds a pinhole. */
+  add(p: Pinhole): void {
+    this.#byId.set(p.id, p);
+    append(this.#byKey, tupleKey(p.tuple), p);
+    if (p.cookie !== 0n) append(this.#byCookie, p.cookie, p);
+    this.#perUser.set(p.requester.user, this.openOf(p.requester.user) + 1);
+  }
+
+  /** Takes a pinhole out. */
+  delete(p: Pinhole): void {
+    if (!this.#byId.delete(p.id)) return;
+    take(this.#byKey, tupleKey(p.tuple), p);
+    if (p.cookie !== 0n) take(this.#byCookie, p.cookie, p);
+    const left = this.openOf(p.requester.user) - 1;
+    if (left <= 0) this.#perUser.delete(p.requester.user);
+    else this.#perUser.set(p.requester.user, left);
+  }
+
+  /** The pinhole with this identity. */
+  get(id: number): Pinhole | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Pinholes with exactly this traffic: more than one when several sockets need the same. */
+  sameTuple(p: Pinhole["tuple"]): readonly Pinhole[] {
+    return this.#byKey.get(tupleKey(p)) ?? [];
+  }
+
+  /** Pinholes of a socket. */
+  ofSocket(cookie: bigint): readonly Pinhole[] {
+    return this.#byCookie.get(cookie) ?? [];
+  }
+
+  /** How many pinholes an end user has. */
+  openOf(user: string): number {
+    return this.#perUser.get(user) ?? 0;
+  }
+
+  /** All of them, oldest first. May be walked while others are added and taken out. */
+  all(): IterableIterator<Pinhole> {
+    return this.#byId.values();
+  }
+}
+
+/** A port of one protocol as a map's key. */
+export function portKey(protocol: Protocol, port: number): number {
+  return protocol === "tcp" ? port : port | 0x10000;
+}
+
+function append<K>(map: Map<K, Pinhole[]>, key: K, p: Pinhole): void {
+  const list = map.get(key);
+  if (list === undefined) map.set(key, [p]);
+  else list.push(p);
+}
+
+function take<K>(map: Map<K, Pinhole[]>, key: K, p: Pinhole): void {
+  const list = map.get(key);
+  if (list === undefined) return;
+  const at = list.indexOf(p);
+  if (at !== -1) list.splice(at, 1);
+  if (list.length === 0) map.delete(key);
+}

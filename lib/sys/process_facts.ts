@@ -1,0 +1,42 @@
+/**
+ * What the kernel says about a process, read from /proc (proc(5)).
+ *
+ * @module
+ */
+
+/**
+ * When a process started, in clock ticks after boot: together with its number its identity.
+ *
+ * @returns `undefined` when there is no such process.
+ */
+export function processStart(pid: number): bigint | undefined {
+  let stat: string;
+  try {
+    stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || isNoSuchProcess(error)) return undefined;
+    throw error;
+  }
+  // The name in parentheses may hold spaces and parentheses itself; field 22 is the start.
+  const field = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  return field === undefined ? undefined : BigInt(field);
+}
+
+/** The path of a process's executable; "" when it cannot be read. */
+export function processProgram(pid: number): string {
+  try {
+    return Deno.readLinkSync(`/proc/${pid}/exe`);
+  } catch {
+    // Gone, a kernel thread, or not ours to see: the name is for people only.
+    return "";
+  }
+}
+
+/** The identity of this boot of the machine. */
+export function bootId(): string {
+  return Deno.readTextFileSync("/proc/sys/kernel/random/boot_id").trim();
+}
+
+function isNoSuchProcess(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ESRCH";
+}

@@ -1,0 +1,33 @@
+/**
+ * Diaper's table of verbs. Each entry loads its room when it is the one that was asked for.
+ *
+ * @module
+ */
+import { runProgram, type Verb } from "./lib/cli/program.ts";
+import { hideBundle, isWorker } from "./lib/sys/runtime.ts";
+
+const verbs: readonly Verb[] = [
+  {
+    name: "completions",
+    summary: "print the completion script of a shell",
+    load: () => import("./lib/cli/completions.ts"),
+  },
+  {
+    name: "version",
+    summary: "print the version, the kind of binary and the runtime",
+    load: () => import("./lib/cli/version.ts"),
+  },
+];
+
+/** What a worker does, by its name (startWorker). */
+const roles: Readonly<Record<string, () => Promise<unknown>>> = {
+};
+
+if (isWorker()) {
+  const role = roles[self.name];
+  if (role === undefined) throw new Error(`Cannot start a worker named ${JSON.stringify(self.name)}`);
+  await role();
+} else {
+  hideBundle();
+  Deno.exit(await runProgram(verbs, Deno.args));
+}

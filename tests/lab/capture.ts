@@ -1,0 +1,109 @@
+/**
+ * A packet capture on a device of a lab's host, by tcpdump.
+ *
+ * @module
+ */
+import type { Host } from "./host.ts";
+import type { LabProcess } from "./process.ts";
+
+/** How to capture. */
+export interface CaptureOptions {
+  /** A pcap file to write the packets to, besides giving them as text. */
+  readonly file?: string;
+}
+
+/** One captured TCP or UDP packet; others are not given. */
+export interface CapturedPacket {
+  /** Milliseconds since the epoch, with the kernel's microseconds as fraction. */
+  readonly time: number;
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+  /** TCP flags in tcpdump's letters (`S`, `S.`, `P.`, `F.`, `R`), "" for UDP. */
+  readonly flags: string;
+}
+
+/** A running capture. */
+export class Capture {
+  readonly #process: LabProcess;
+
+  private constructor(process: LabProcess) {
+    this.#process = process;
+  }
+
+  /** Starts tcpdump and waits until it has opened the device. Use `Host.capture`. */
+  static async start(
+    host: Host,
+    device: string,
+    filter: string,
+    options: CaptureOptions,
+  ): Promise<Capture> {
+    const write = options.file === undefined
+      ? []
+      : ["-w", options.file, "-U", "--print", "-Z", "root"];
+    const process = host.spawn("tcpdump", [
+      ...["-i", device, "-n", "-tt", "-l", "--immediate-mode", "-s", "256", "-Q", "inout"],
+      ...write,
+      filter,
+    ]);
+    await process.waitForLine(/^(?:tcpdump: )?listening on /);
+    return new Capture(process);
+  }
+
+  /** The packets so far. */
+  packets(): CapturedPacket[] {
+    return this.#process.output("stdout").map(parsePacket).filter((p) => p !== undefined);
+  }
+
+  /**
+   * Waits for a packet, among those that came already too.
+   *
+   * @param timeout in milliseconds
+   * @throws {Error} when it does not come in time.
+   */
+  async waitFor(
+    wanted: (packet: CapturedPacket) => boolean,
+    timeout = 10_000,
+  ): Promise<CapturedPacket> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => late.reject(new Error(`${this.#process.title}: no such packet in ${timeout} ms`)),
+      timeout,
+    );
+    const lines = this.#process.lines("stdout");
+    try {
+      for (;;) {
+        const next = await Promise.race([lines.next(), late.promise]);
+        if (next.done) throw new Error(`${this.#process.title}: ended before such a packet came`);
+        const packet = parsePacket(next.value);
+        if (packet !== undefined && wanted(packet)) return packet;
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Ends the capture and gives its packets. */
+  async stop(): Promise<CapturedPacket[]> {
+    await this.#process.stop("SIGINT");
+    return this.packets();
+  }
+}
+
+/** Reads a line of `tcpdump -n -tt`; undefined when it is not of a TCP or UDP packet. */
+export function parsePacket(line: string): CapturedPacket | undefined {
+  const match = /^(\d+\.\d+) IP6? (\S+)\.(\d+) > (\S+)\.(\d+): (?:Flags \[([^\]]*)\]|UDP|)/.exec(
+    line,
+  );
+  if (match === null) return undefined;
+  const [, time, source, sourcePort, destination, destinationPort, flags] = match;
+  return {
+    time: Number(time) * 1000,
+    source: source as string,
+    sourcePort: Number(sourcePort),
+    destination: destination as string,
+    destinationPort: Number(destinationPort),
+    flags: flags ?? "",
+  };
+}

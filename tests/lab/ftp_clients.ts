@@ -1,0 +1,98 @@
+/**
+ * FTPS clients of the lab: curl and lftp, passive, with TLS forced on both connections and the
+ * server's certificate verified.
+ *
+ * @module
+ */
+import type { FtpsSite } from "./ftps.ts";
+import type { Host } from "./host.ts";
+import type { LabProcess } from "./process.ts";
+
+/** The clients. */
+export type FtpClient = "curl" | "lftp";
+
+/** One transfer. */
+export interface FtpTransfer {
+  readonly client: FtpClient;
+  readonly direction: "fetch" | "store";
+  /** The server's address. */
+  readonly server: string;
+  /** Path on the server, relative to its root. */
+  readonly remote: string;
+  /** Path of the file here. */
+  readonly local: string;
+  /** Largest rate in bytes a second; as fast as possible without it. */
+  readonly rate?: number;
+  /** Seconds to wait for a connection; 5 without it. */
+  readonly connectTimeout?: number;
+  /** curl only: ask with PASV and not EPSV (IPv4). */
+  readonly pasv?: boolean;
+}
+
+/** Starts a transfer from a host; the program's code is 0 when it was successful. */
+export function startTransfer(from: Host, site: FtpsSite, transfer: FtpTransfer): LabProcess {
+  const args = transfer.client === "curl" ? curlArgs(site, transfer) : lftpArgs(site, transfer);
+  return from.spawn(transfer.client, args);
+}
+
+/** Fetches `small/1` to `small/COUNT` over one control connection, each by a data connection of its own. */
+export function fetchSmallFiles(
+  from: Host,
+  site: FtpsSite,
+  server: string,
+  count: number,
+): LabProcess {
+  return from.spawn("curl", [
+    ...curlBasics(site, 5),
+    ...["--output", "/dev/null", `${url(server, site.port)}/small/[1-${count}]`],
+  ]);
+}
+
+function curlArgs(site: FtpsSite, t: FtpTransfer): string[] {
+  return [
+    ...curlBasics(site, t.connectTimeout ?? 5),
+    ...(t.rate === undefined ? [] : ["--limit-rate", String(t.rate)]),
+    ...(t.pasv === true ? ["--disable-epsv"] : []),
+    ...(t.direction === "fetch" ? ["--output", t.local] : ["--upload-file", t.local]),
+    `${url(t.server, site.port)}/${t.remote}`,
+  ];
+}
+
+function curlBasics(site: FtpsSite, connectTimeout: number): string[] {
+  return [
+    ...["--silent", "--show-error", "--verbose", "--no-progress-meter"],
+    ...["--ssl-reqd", "--cacert", site.certificate, "--user", "anonymous:lab@"],
+    ...["--connect-timeout", String(connectTimeout), "--max-time", "120"],
+  ];
+}
+
+function lftpArgs(site: FtpsSite, t: FtpTransfer): string[] {
+  const settings = [
+    "cmd:fail-exit yes",
+    "net:max-retries 1",
+    `net:timeout ${t.connectTimeout ?? 5}`,
+    "dns:order inet6 inet",
+    "ftp:passive-mode yes",
+    "ftp:ssl-force yes",
+    "ftp:ssl-protect-data yes",
+    "ssl:verify-certificate yes",
+    `ssl:ca-file ${site.certificate}`,
+    ...(t.rate === undefined ? [] : [`net:limit-rate ${t.rate}`]),
+  ];
+  const copy = t.direction === "fetch"
+    ? `get ${t.remote} -o ${t.local}`
+    : `put ${t.local} -o ${t.remote}`;
+  return [
+    "-d",
+    "-c",
+    [
+      ...settings.map((setting) => `set ${setting}`),
+      `open -u anonymous,lab@ ${url(t.server, site.port)}`,
+      copy,
+    ].join("; "),
+  ];
+}
+
+function url(server: string, port: number): string {
+  return `ftp://${server.includes(":") ? `[${server}]` : server}:${port}`;
+}

@@ -1,0 +1,158 @@
+/**
+ * A program that runs in a lab, with its output as lines that can be waited for.
+ *
+ * @module
+ */
+
+/** One line of output, without its line end. */
+export interface OutputLine {
+  readonly stream: "stdout" | "stderr";
+  readonly text: string;
+}
+
+/** How a program ended: `code` is 128 + n after signal n. */
+export interface ExitStatus {
+  readonly code: number;
+  readonly signal: Deno.Signal | null;
+}
+
+/** A running program. Its output is kept, so that a line that came early is found all the same. */
+export class LabProcess {
+  /** The command, for messages. */
+  readonly title: string;
+  /** Resolves when the program has ended and its output was read. */
+  readonly status: Promise<ExitStatus>;
+  readonly #child: Deno.ChildProcess;
+  readonly #lines: OutputLine[] = [];
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  #ended: ExitStatus | undefined;
+  #wake: PromiseWithResolvers<void> = Promise.withResolvers();
+
+  /** Takes over a child whose three streams are piped. */
+  constructor(title: string, child: Deno.ChildProcess) {
+    this.title = title;
+    this.#child = child;
+    this.#input = child.stdin.getWriter();
+    this.status = this.#follow();
+  }
+
+  /** The program's process id. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** True until the program has ended. */
+  get running(): boolean {
+    return this.#ended === undefined;
+  }
+
+  /** All lines so far, or those of one stream. */
+  output(stream?: OutputLine["stream"]): string[] {
+    return this.#lines.filter((l) => stream === undefined || l.stream === stream).map((l) =>
+      l.text
+    );
+  }
+
+  /** All lines of one stream, or of both, as they come, until the program ends. */
+  async *lines(stream?: OutputLine["stream"]): AsyncGenerator<string, void, void> {
+    for (let next = 0;;) {
+      const wake = this.#wake.promise;
+      for (; next < this.#lines.length; next++) {
+        const line = this.#lines[next] as OutputLine;
+        if (stream === undefined || line.stream === stream) yield line.text;
+      }
+      if (!this.running && next === this.#lines.length) return;
+      if (wake === this.#wake.promise) await wake;
+    }
+  }
+
+  /**
+   * Waits for a line, among those that came already too.
+   *
+   * @param timeout in milliseconds
+   * @returns the match in the first line that matches.
+   * @throws {Error} with the output so far, when the program ends or the time is over before.
+   */
+  async waitForLine(pattern: RegExp, timeout = 10_000): Promise<RegExpExecArray> {
+    const late = Promise.withResolvers<void>();
+    let over = false;
+    const timer = setTimeout(() => {
+      over = true;
+      late.resolve();
+    }, timeout);
+    try {
+      for (let next = 0;;) {
+        const wake = this.#wake.promise;
+        for (; next < this.#lines.length; next++) {
+          const match = pattern.exec((this.#lines[next] as OutputLine).text);
+          if (match !== null) return match;
+        }
+        if (!this.running) {
+          throw this.#failure(`ended with code ${this.#ended?.code} before`, pattern);
+        }
+        if (over) throw this.#failure(`printed in ${timeout} ms nothing like`, pattern);
+        await Promise.race([wake, late.promise]);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Writes to the program's standard input. */
+  async write(text: string): Promise<void> {
+    await this.#input.write(new TextEncoder().encode(text));
+  }
+
+  /** Ends the program's standard input. */
+  async closeInput(): Promise<void> {
+    await this.#input.close();
+  }
+
+  /** Sends a signal; does nothing when the program has ended. */
+  kill(signal: Deno.Signal = "SIGTERM"): void {
+    if (this.running) this.#child.kill(signal);
+  }
+
+  /** Sends a signal and waits for the end. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<ExitStatus> {
+    this.kill(signal);
+    return await this.status;
+  }
+
+  async #follow(): Promise<ExitStatus> {
+    const [status] = await Promise.all([
+      this.#child.status,
+      this.#read("stdout", this.#child.stdout),
+      this.#read("stderr", this.#child.stderr),
+    ]);
+    // The reading end is gone with the program: whatever was still to be written fails, as it should.
+    await this.#input.abort().catch(() => undefined);
+    this.#ended = { code: status.code, signal: status.signal };
+    this.#notify();
+    return this.#ended;
+  }
+
+  async #read(stream: OutputLine["stream"], source: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of source) {
+      const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = parts.pop() ?? "";
+      for (const text of parts) this.#lines.push({ stream, text: text.replace(/\r$/, "") });
+      if (parts.length > 0) this.#notify();
+    }
+    rest += decoder.decode();
+    if (rest !== "") this.#lines.push({ stream, text: rest });
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = Promise.withResolvers();
+    wake.resolve();
+  }
+
+  #failure(what: string, pattern: RegExp): Error {
+    const tail = this.output().slice(-20).join("\n");
+    return new Error(`${this.title}: ${what} ${pattern}. Its last output:\n${tail}`);
+  }
+}
