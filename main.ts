@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { runProgram, type Verb } from "./lib/cli/program.ts";
+import { buildProgram, runProgram, type Verb } from "./lib/cli/program.ts";
 import { hideBundle, isWorker } from "./lib/sys/runtime.ts";
 
 const verbs: readonly Verb[] = [
@@ -13,6 +13,15 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/completions.ts"),
   },
   {
+    name: "complete",
+    summary: "answer a completion script",
+    hidden: true,
+    load: async () => {
+      const { registerAnswer } = await import("./lib/cli/completions.ts");
+      return { register: (parent) => registerAnswer(parent, (verb) => buildProgram(verbs, verb)) };
+    },
+  },
+  {
     name: "version",
     summary: "print the version, the kind of binary and the runtime",
     load: () => import("./lib/cli/version.ts"),
@@ -20,14 +29,15 @@ const verbs: readonly Verb[] = [
 ];
 
 /** What a worker does, by its name (startWorker). */
-const roles: Readonly<Record<string, () => Promise<unknown>>> = {
-};
+const roles: Readonly<Record<string, () => Promise<unknown>>> = {};
 
 if (isWorker()) {
   const role = roles[self.name];
-  if (role === undefined) throw new Error(`Cannot start a worker named ${JSON.stringify(self.name)}`);
+  if (role === undefined) {
+    throw new Error(`Cannot start a worker named ${JSON.stringify(self.name)}`);
+  }
   await role();
 } else {
-  hideBundle();
+  await hideBundle();
   Deno.exit(await runProgram(verbs, Deno.args));
 }

@@ -10,11 +10,11 @@
  *   0   magic, 16 bytes
  *   16  u64 size of the whole file
  *   24  for each part: u64 offset (a multiple of 4096), u64 length, SHA-256
- *   120 SHA-256 of the bytes 24 to 119: the payload's id
+ *   120 SHA-256 of the bytes 24 to 119
  */
 #define MAGIC "DIAPER-PAYLOAD-1"
 enum { MAGIC_SIZE = 16, PART_SIZE = 16 + SHA256_SIZE, PARTS_AT = 24 };
-enum { ID_AT = PARTS_AT + PART_COUNT * PART_SIZE, TRAILER_SIZE = ID_AT + SHA256_SIZE };
+enum { DIGEST_AT = PARTS_AT + PART_COUNT * PART_SIZE, TRAILER_SIZE = DIGEST_AT + SHA256_SIZE };
 enum { PART_ALIGNMENT = 4096 };
 
 static uint64_t u64(const uint8_t *p) {
@@ -33,9 +33,9 @@ const char *payload_open(int fd, struct payload *payload) {
     const uint8_t *trailer = file + size - TRAILER_SIZE;
     if (memcmp(trailer, MAGIC, MAGIC_SIZE) != 0) return "its end is missing";
     if (u64(trailer + MAGIC_SIZE) != size) return "its size has changed";
-    uint8_t id[SHA256_SIZE];
-    sha256(trailer + PARTS_AT, ID_AT - PARTS_AT, id);
-    if (memcmp(id, trailer + ID_AT, SHA256_SIZE) != 0) return "its table of contents is damaged";
+    uint8_t digest[SHA256_SIZE];
+    sha256(trailer + PARTS_AT, DIGEST_AT - PARTS_AT, digest);
+    if (memcmp(digest, trailer + DIGEST_AT, SHA256_SIZE) != 0) return "its table of contents is damaged";
 
     for (int i = 0; i < PART_COUNT; i++) {
         const uint8_t *entry = trailer + PARTS_AT + i * PART_SIZE;
@@ -43,12 +43,12 @@ const char *payload_open(int fd, struct payload *payload) {
         if (offset % PART_ALIGNMENT != 0 || offset > end || length == 0 || length > end - offset) {
             return "its table of contents is damaged";
         }
-        payload->part[i].data = file + offset;
-        payload->part[i].length = (size_t)length;
-        payload->part[i].digest = entry + 16;
+        struct part *part = &payload->part[i];
+        part->data = file + offset;
+        part->length = (size_t)length;
+        part->digest = entry + 16;
+        for (int k = 0; k < SHA256_SIZE; k++) sprintf(part->name + 2 * k, "%02x", part->digest[k]);
     }
-    payload->fd = fd;
-    for (int i = 0; i < SHA256_SIZE; i++) sprintf(payload->id + 2 * i, "%02x", id[i]);
     return NULL;
 }
 

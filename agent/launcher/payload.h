@@ -15,17 +15,16 @@ enum part_name { PART_RUNTIME, PART_BUNDLE, PART_COUNT };
 struct part {
     const uint8_t *data;
     size_t length;
-    const uint8_t *digest; /* SHA-256 of the data, SHA256_SIZE bytes */
+    const uint8_t *digest;          /* SHA-256 of the data, SHA256_SIZE bytes */
+    char name[2 * SHA256_SIZE + 1]; /* the digest in hexadecimal */
 };
 
 struct payload {
-    int fd; /* the launcher's own file, close-on-exec */
     struct part part[PART_COUNT];
-    char id[2 * SHA256_SIZE + 1]; /* hexadecimal; equal for equal payloads and for no others */
 };
 
 /*
- * Maps the payload of the file behind fd, which must stay open. Offsets, lengths and the trailer's own
+ * Maps the payload of the file behind fd. Offsets, lengths and the trailer's own
  * digest are checked; the digests of the parts are not (payload_intact).
  * Returns NULL, or what is wrong with the file.
  */

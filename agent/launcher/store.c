@@ -21,6 +21,7 @@
 #define BUNDLE_NAME "diaper.mjs"
 #define RUNTIME_CACHE_NAME "runtime"
 #define LOCK_NAME ".lock"
+enum { LONGEST_NAME = sizeof "/" BUNDLE_NAME };
 
 static const struct {
     const char *name, *temporary;
@@ -95,8 +96,11 @@ static int enter(int parent, const char *name, const char *path, mode_t mode, in
     return because(reason, path, wrong);
 }
 
-/* Walks from the root directory to `path`; the last `own_count` components must be this user's own. */
-static int walk(const char *path, int own_count, struct reason *reason) {
+/*
+ * Walks from the root directory to `path`. The last `own_count` components must be this user's own, and
+ * are made with `mode`.
+ */
+static int walk(const char *path, int own_count, mode_t mode, struct reason *reason) {
     char copy[PATH_MAX], so_far[PATH_MAX] = "";
     if (strlen(path) >= sizeof copy) return because(reason, path, "too long");
     strcpy(copy, path);
@@ -115,7 +119,8 @@ static int walk(const char *path, int own_count, struct reason *reason) {
         }
         int own = remaining-- <= own_count;
         /* What is the user's own but not ours (~/.cache) is private, as the XDG specification has it. */
-        int next = enter(fd, name, so_far, own || geteuid() == 0 ? 0755 : 0700, own, reason);
+        mode_t missing = own ? mode : geteuid() == 0 ? 0755 : 0700;
+        int next = enter(fd, name, so_far, missing, own, reason);
         close(fd);
         fd = next;
     }
@@ -186,63 +191,68 @@ static int lock(int directory) {
     return fd;
 }
 
-static enum store_result fill(int directory, const struct payload *payload, const char *path,
+/* Makes one part good in its directory. */
+static enum store_result fill(int directory, int which, const struct part *part, const char *path,
                               struct reason *reason) {
-    int good = 1;
-    for (int i = 0; i < PART_COUNT; i++) good = good && is_good(directory, i, &payload->part[i]);
-    if (good) return STORE_READY;
-
+    if (is_good(directory, which, part)) return STORE_READY;
     int lock_fd = lock(directory);
     if (lock_fd < 0) return because(reason, path, strerror(errno)), STORE_UNSAFE;
     enum store_result result = STORE_READY;
-    for (int i = 0; i < PART_COUNT && result == STORE_READY; i++) {
-        const struct part *part = &payload->part[i];
-        if (is_good(directory, i, part)) continue;
-        if (!payload_intact(part)) {
-            result = STORE_DAMAGED;
-        } else if (unpack(directory, i, part) != 0 || fsync(directory) != 0) {
-            because(reason, path, strerror(errno));
-            result = STORE_UNSAFE;
-        } else if (!is_good(directory, i, part)) {
-            because(reason, path, "a file that was just written reads back differently");
-            result = STORE_UNSAFE;
-        }
+    if (is_good(directory, which, part)) {
+        /* another start was faster */
+    } else if (!payload_intact(part)) {
+        result = STORE_DAMAGED;
+    } else if (unpack(directory, which, part) != 0 || fsync(directory) != 0) {
+        because(reason, path, strerror(errno));
+        result = STORE_UNSAFE;
+    } else if (!is_good(directory, which, part)) {
+        because(reason, path, "a file that was just written reads back differently");
+        result = STORE_UNSAFE;
     }
     close(lock_fd);
+    return result;
+}
+
+/* The directory of one part: checked, filled, and where its file can be executed. */
+static enum store_result open_part(const char *path, int which, const struct part *part,
+                                   struct reason *reason) {
+    int place = walk(path, 2, 0755, reason);
+    if (place < 0) return STORE_UNSAFE;
+    /* The walk's descriptors are for looking up names only; fsync and fstatvfs need a real one. */
+    int directory = openat(place, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statvfs fs;
+    enum store_result result = STORE_UNSAFE;
+    if (directory < 0 || fstatvfs(directory, &fs) != 0) {
+        because(reason, path, strerror(errno));
+    } else if (which == PART_RUNTIME && (fs.f_flag & ST_NOEXEC) != 0) {
+        because(reason, path, "programs cannot be started there (mounted noexec)");
+    } else {
+        result = fill(directory, which, part, path, reason);
+    }
+    if (directory >= 0) close(directory);
+    close(place);
     return result;
 }
 
 enum store_result store_open(const struct payload *payload, struct store *store, char *why,
                              size_t why_size) {
     struct reason reason = {why, why_size};
-    char base[PATH_MAX], path[PATH_MAX + sizeof payload->id + 1];
+    char base[PATH_MAX], place[PART_COUNT][PATH_MAX];
     if (base_path(base, sizeof base, &reason) != 0) return STORE_UNSAFE;
-    int length = snprintf(path, sizeof path, "%s/%s", base, payload->id);
-    if ((size_t)length + sizeof "/" BUNDLE_NAME >= PATH_MAX) {
-        return because(&reason, base, "too long"), STORE_UNSAFE;
+    for (int i = 0; i < PART_COUNT; i++) {
+        int length = snprintf(place[i], sizeof place[i], "%s/%s", base, payload->part[i].name);
+        if ((size_t)length + LONGEST_NAME >= sizeof place[i]) {
+            return because(&reason, base, "too long"), STORE_UNSAFE;
+        }
+        enum store_result result = open_part(place[i], i, &payload->part[i], &reason);
+        if (result != STORE_READY) return result;
     }
+    strcpy(stpcpy(store->runtime, place[PART_RUNTIME]), "/" RUNTIME_NAME);
+    strcpy(stpcpy(store->bundle, place[PART_BUNDLE]), "/" BUNDLE_NAME);
+    strcpy(stpcpy(store->runtime_cache, place[PART_BUNDLE]), "/" RUNTIME_CACHE_NAME);
 
-    int place = walk(path, 2, &reason);
-    if (place < 0) return STORE_UNSAFE;
-    /* The walk's descriptors are for looking up names only; fsync and fstatvfs need a real one. */
-    int directory = openat(place, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int cache = enter(place, RUNTIME_CACHE_NAME, path, 0700, 1, &reason);
-    struct statvfs fs;
-    enum store_result result = STORE_UNSAFE;
-    if (directory < 0 || fstatvfs(directory, &fs) != 0) {
-        because(&reason, path, strerror(errno));
-    } else if ((fs.f_flag & ST_NOEXEC) != 0) {
-        because(&reason, path, "programs cannot be started there (mounted noexec)");
-    } else if (cache >= 0) {
-        result = fill(directory, payload, path, &reason);
-    }
-    if (cache >= 0) close(cache);
-    if (directory >= 0) close(directory);
-    close(place);
-
-    snprintf(store->runtime, sizeof store->runtime, "%.*s/" RUNTIME_NAME, PATH_MAX - 16, path);
-    snprintf(store->bundle, sizeof store->bundle, "%.*s/" BUNDLE_NAME, PATH_MAX - 16, path);
-    snprintf(store->runtime_cache, sizeof store->runtime_cache, "%.*s/" RUNTIME_CACHE_NAME,
-             PATH_MAX - 16, path);
-    return result;
+    int cache = walk(store->runtime_cache, 3, 0700, &reason);
+    if (cache < 0) return STORE_UNSAFE;
+    close(cache);
+    return STORE_READY;
 }

@@ -12,7 +12,7 @@
 struct store {
     char runtime[PATH_MAX]; /* executable */
     char bundle[PATH_MAX];
-    char runtime_cache[PATH_MAX]; /* directory, 0700 */
+    char runtime_cache[PATH_MAX]; /* a directory for what the runtime keeps between starts */
 };
 
 enum store_result {
@@ -26,7 +26,8 @@ enum store_result {
  * Other starts at the same time wait. `why` gets the reason in words when the result is not READY.
  *
  * The place is /var/cache/diaper for root, whatever its environment says; for other users it is
- * $XDG_CACHE_HOME/diaper, else ~/.cache/diaper.
+ * $XDG_CACHE_HOME/diaper, else ~/.cache/diaper. In it each part has a directory that is named by its
+ * digest, so that versions with the same runtime share it.
  */
 enum store_result store_open(const struct payload *payload, struct store *store, char *why,
                              size_t why_size);

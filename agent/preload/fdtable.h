@@ -16,10 +16,10 @@ enum fd_kind {
 	FD_NO_PORT, /* bound to an address, its port follows at listen */
 	FD_PENDING, /* bound to an auxiliary port, waits for a peer to be known */
 	FD_DONE,    /* bound, nothing more to do: asked for, local, or not of our protocols */
-	FD_CLIENT,  /* its first datagram has named the peer */
 };
 
-#define FD_FLAG_UDP 1u
+#define FD_FLAG_UDP 1u  /* a datagram socket */
+#define FD_FLAG_SENT 2u /* its first datagram to the outside was seen */
 
 struct fd_entry {
 	uint8_t kind;

@@ -45,7 +45,8 @@ bool peer_get(struct peer *peer) {
 		*peer = thread_peer;
 		return true;
 	}
-	for (;;) {
+	/* Bounded: in a child that was forked in the middle of a write nobody finishes it. */
+	for (unsigned tries = 0; tries < 1000; tries++) {
 		uint32_t turn = atomic_load(&published);
 		if (turn == 0)
 			return false;
@@ -55,6 +56,7 @@ bool peer_get(struct peer *peer) {
 		if (atomic_load(&ring[slot].version) == turn)
 			return true;
 	}
+	return false;
 }
 
 bool peer_known(void) {

@@ -56,12 +56,17 @@ export async function buildProgram(
   chosen: string | undefined,
 ): Promise<Command> {
   const program = new Command("diaper")
-    .description("Pinholes in a closed perimeter, for exactly who needs them and as long as needed.")
+    .description(
+      "Pinholes in a closed perimeter, for exactly who needs them and as long as needed.",
+    )
     .version(`diaper ${VERSION}`, "-V, --version", "print the version")
     .helpOption("-h, --help", "show help")
     .helpCommand("help [verb]", "show help for a verb")
-    .addHelpText("after", "\nWithout a verb: status. Exit codes: 0 done, 1 failed, 2 usage,\n" +
-      "3 configuration or policy invalid, 4 daemon not reachable, 5 not permitted.")
+    .addHelpText(
+      "after",
+      "\nWithout a verb: status. Exit codes: 0 done, 1 failed, 2 usage,\n" +
+        "3 configuration or policy invalid, 4 daemon not reachable, 5 not permitted.",
+    )
     .enablePositionalOptions()
     .showSuggestionAfterError(true)
     .configureHelp({ styleTitle: (text) => style("bold", text) })
@@ -89,7 +94,11 @@ export function report(error: unknown): ExitCode {
     const message = error.code === "commander.help"
       ? "a subcommand is missing"
       : error.message.replace(/^error: /, "").replaceAll("\n", " ");
-    return show(EXIT.USAGE, message, "diaper --help shows the verbs, diaper VERB --help one of them");
+    return show(
+      EXIT.USAGE,
+      message,
+      "diaper --help shows the verbs, diaper VERB --help one of them",
+    );
   }
   if (error instanceof CliError) return show(error.code, error.message, error.next);
   if (hasNext(error)) return show(EXIT.FAILED, error.message, error.next);

@@ -172,6 +172,7 @@ export function reasonText(reason: CloseReason): string {
     "expired": "its time was over",
     "by-hand": "closed by hand",
     "policy": "the policy no longer allows it",
+    "idle": "no traffic for as long as its rule allows",
     "stale": "no owner and no traffic",
     "enforcer-refused": "the enforcer did not take it",
     "reboot": "the host was started anew",

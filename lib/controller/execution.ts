@@ -20,7 +20,13 @@ interface Opening {
 }
 
 /** Reasons after which a living flow must be ended, since its socket may still be there. */
-const FORCED: ReadonlySet<CloseReason> = new Set(["expired", "by-hand", "policy", "stale"]);
+const FORCED: ReadonlySet<CloseReason> = new Set([
+  "expired",
+  "by-hand",
+  "policy",
+  "idle",
+  "stale",
+]);
 
 /** The writer of one enforcer. */
 export class Execution {
@@ -115,7 +121,12 @@ export class Execution {
   /** Renews the leases of open pinholes at the enforcer, and puts back what is missing there. */
   async renew(pinholes: readonly Pinhole[]): Promise<void> {
     const open = pinholes.filter((p) => p.state === "open");
-    if (open.length > 0) await this.#enforce(open.map((p) => this.#change("open", p)));
+    if (open.length === 0) return;
+    const results = await this.#enforce(open.map((p) => this.#change("open", p)));
+    const until = Date.now() + this.#lease * 1000;
+    open.forEach((p, i) => {
+      if (results[i]?.ok === true) p.leasedUntil = until;
+    });
   }
 
   /** Opens and closes of the same pinhole that came together cancel out. */
@@ -226,6 +237,7 @@ export class Execution {
     }
     p.state = "open";
     p.openedAt = now;
+    p.leasedUntil = now + this.#lease * 1000;
     this.#settled.push(p);
     o.answer({ kind: "open", id: p.id, why: p.rule });
     this.#audit.add("pinhole.opened", {

@@ -17,11 +17,11 @@ const COLUMNS = `id INTEGER PRIMARY KEY, proto TEXT NOT NULL, source TEXT NOT NU
   state TEXT NOT NULL, delegate TEXT NOT NULL, user TEXT NOT NULL, uid INTEGER NOT NULL,
   pid INTEGER NOT NULL, pid_start INTEGER NOT NULL, program TEXT NOT NULL, cookie INTEGER NOT NULL,
   rule TEXT NOT NULL, requested_at INTEGER NOT NULL, opened_at INTEGER, expires_at INTEGER,
-  packets INTEGER NOT NULL, bytes INTEGER NOT NULL`;
+  idle INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL`;
 
 const NAMES =
   `id, proto, source, source_port, destination, destination_port, state, delegate, user, uid,
-  pid, pid_start, program, cookie, rule, requested_at, opened_at, expires_at, packets, bytes`;
+  pid, pid_start, program, cookie, rule, requested_at, opened_at, expires_at, idle, packets, bytes`;
 
 /** A ledger that cannot be used; it is left as it is for repair. */
 export class LedgerError extends Error {
@@ -62,7 +62,7 @@ export class Ledger {
       );
     }
     this.#insert = this.#db.prepare(
-      `INSERT INTO live (${NAMES}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+      `INSERT INTO live (${NAMES}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
     );
     this.#state = this.#db.prepare(
       `UPDATE live SET state=?, opened_at=?, expires_at=?, packets=?, bytes=? WHERE id=?`,
@@ -128,6 +128,7 @@ export class Ledger {
       p.requestedAt,
       p.openedAt ?? null,
       p.expiresAt ?? null,
+      p.idle ?? null,
       p.packets,
       p.bytes,
     );
@@ -242,6 +243,9 @@ function fromRow(row: Record<string, unknown>): Pinhole {
     requestedAt: Number(row["requested_at"]),
     openedAt: time("opened_at"),
     expiresAt: time("expires_at"),
+    idle: time("idle"),
+    activeAt: Date.now(),
+    leasedUntil: 0,
     packets: Number(row["packets"]),
     bytes: Number(row["bytes"]),
   };

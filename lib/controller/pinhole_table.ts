@@ -22,7 +22,8 @@ export class PinholeTable {
     this.#byId.set(p.id, p);
     append(this.#byKey, tupleKey(p.tuple), p);
     if (p.cookie !== 0n) append(this.#byCookie, p.cookie, p);
-    this.#perUser.set(p.requester.user, this.openOf(p.requester.user) + 1);
+    const { delegate, user } = p.requester;
+    this.#perUser.set(`${delegate} ${user}`, this.openOf(delegate, user) + 1);
   }
 
   /** Takes a pinhole out. */
@@ -30,9 +31,10 @@ export class PinholeTable {
     if (!this.#byId.delete(p.id)) return;
     take(this.#byKey, tupleKey(p.tuple), p);
     if (p.cookie !== 0n) take(this.#byCookie, p.cookie, p);
-    const left = this.openOf(p.requester.user) - 1;
-    if (left <= 0) this.#perUser.delete(p.requester.user);
-    else this.#perUser.set(p.requester.user, left);
+    const { delegate, user } = p.requester;
+    const left = this.openOf(delegate, user) - 1;
+    if (left <= 0) this.#perUser.delete(`${delegate} ${user}`);
+    else this.#perUser.set(`${delegate} ${user}`, left);
   }
 
   /** The pinhole with this identity. */
@@ -50,9 +52,9 @@ export class PinholeTable {
     return this.#byCookie.get(cookie) ?? [];
   }
 
-  /** How many pinholes an end user has. */
-  openOf(user: string): number {
-    return this.#perUser.get(user) ?? 0;
+  /** How many pinholes an end user has in a delegate's name. */
+  openOf(delegate: string, user: string): number {
+    return this.#perUser.get(`${delegate} ${user}`) ?? 0;
   }
 
   /** All of them, oldest first. May be walked while others are added and taken out. */

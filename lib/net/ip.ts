@@ -9,14 +9,19 @@
  * `text` is the canonical form (RFC 5952 for IPv6).
  */
 export interface IpAddress {
+  /** IPv4 or IPv6. */
   readonly family: 4 | 6;
+  /** 4 or 16 bytes in network order; not to be changed. */
   readonly bytes: Uint8Array;
+  /** Canonical text. */
   readonly text: string;
 }
 
 /** A closed range of addresses of one family, `first` <= `last`. */
 export interface IpRange {
+  /** Lowest address. */
   readonly first: IpAddress;
+  /** Highest address, of the same family. */
   readonly last: IpAddress;
 }
 

@@ -33,6 +33,7 @@ export type CloseReason =
   | "expired"
   | "by-hand"
   | "policy"
+  | "idle"
   | "stale"
   | "enforcer-refused"
   | "reboot";
@@ -64,8 +65,14 @@ export interface Pinhole {
   readonly requestedAt: number;
   openedAt: number | undefined;
   expiresAt: number | undefined;
+  /** Seconds without traffic after which it is closed; undefined: traffic does not matter. */
+  readonly idle: number | undefined;
   packets: number;
   bytes: number;
+  /** When its counters were last seen to grow. */
+  activeAt: number;
+  /** Until when the enforcer keeps it without being asked again. */
+  leasedUntil: number;
 }
 
 /** The text of an address and port: `192.0.2.1:80`, `[2001:db8::1]:80`; port 0 is left out. */

@@ -5,13 +5,14 @@
  * @module
  */
 import { compareIp, type IpAddress, type IpRange, mergeRanges, parseIp } from "../net/ip.ts";
-import { ipKind, prefixRange, rangeText } from "../net/ip.ts";
+import { ipKind, prefixRange, rangeText, unmapIp } from "../net/ip.ts";
 import type { Protocol } from "./pinhole.ts";
 import { didYouMean, FieldError, quote } from "./policy_problem.ts";
 import type { PortRange } from "./policy_rule.ts";
 
 /** What a resolver knows of a host name: its addresses, or none and the reason. */
 export interface HostAnswer {
+  /** Its addresses, of either family; none when it has none. */
   readonly addresses: readonly IpAddress[];
   /** Why there are no addresses, for people. */
   readonly failure?: string;
@@ -22,7 +23,9 @@ export type HostResolver = (name: string) => HostAnswer;
 
 /** The ranges of a field, and what is doubtful about them. */
 export interface RangesField {
+  /** Ordered and disjoint. */
   readonly ranges: readonly IpRange[] | "*";
+  /** Doubts, each at a place in the field. */
   readonly warnings: readonly { readonly index: number; readonly message: string }[];
 }
 
@@ -114,7 +117,8 @@ export function readRanges(text: string, resolve: HostResolver | undefined): Ran
       ranges.push(readRange(item, index));
       continue;
     }
-    for (const address of readHost(item.slice(5), index + 5, resolve)) {
+    for (const found of readHost(item.slice(5), index + 5, resolve)) {
+      const address = unmapIp(found);
       ranges.push({ first: address, last: address });
       const kind = ipKind(address);
       if (kind !== "host") {

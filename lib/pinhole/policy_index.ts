@@ -21,13 +21,19 @@ const PORT = 16;
 
 /** A question in the numbers of one index. */
 export interface Point {
+  /** Number of the delegate's name. */
   delegate: number;
+  /** Number of the user's name. */
   user: number;
   /** 1 for TCP, 2 for UDP. */
   protocol: number;
+  /** Rank of the source address. */
   source: number;
+  /** 0 is any. */
   sourcePort: number;
+  /** Rank of the destination address. */
   destination: number;
+  /** 1 to 65535. */
   destinationPort: number;
 }
 
@@ -45,17 +51,25 @@ interface Numbers {
 
 /** Rules of one effect that have the same fields limited. */
 export interface RuleGroup {
+  /** All its rules. */
   readonly all: Int32Array;
+  /** Its rules by delegate, when these are limited. */
   readonly delegates: ReadonlyMap<number, Int32Array> | undefined;
+  /** Its rules by user, when these are limited. */
   readonly users: ReadonlyMap<number, Int32Array> | undefined;
+  /** Its rules by source address, when these are limited. */
   readonly sources: IntervalSet | undefined;
+  /** Its rules by destination address, when these are limited. */
   readonly destinations: IntervalSet | undefined;
+  /** Its rules by destination port, when these are limited. */
   readonly ports: IntervalSet | undefined;
 }
 
 /** An index over rules; a rule is named by its place in the array. */
 export class RuleIndex {
+  /** The groups of allow rules. */
   readonly allow: readonly RuleGroup[];
+  /** The groups of deny rules. */
   readonly deny: readonly RuleGroup[];
   /** Where {@link RuleIndex.collect} leaves the rules it found. */
   readonly found: Int32Array;
@@ -64,6 +78,7 @@ export class RuleIndex {
   readonly #sources: AddressRanks;
   readonly #destinations: AddressRanks;
 
+  /** Indexes rules, in their order. */
   constructor(rules: readonly PolicyRule[]) {
     this.#sources = new AddressRanks(rules.flatMap((r) => r.sources === "*" ? [] : r.sources));
     this.#destinations = new AddressRanks(

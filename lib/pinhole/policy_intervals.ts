@@ -21,6 +21,7 @@ export class IntervalSet {
   #hits = 0;
   #at = 0;
 
+  /** Takes intervals as pairs (first, last, first, last...) with the rule that they belong to. */
   constructor(owners: readonly { readonly id: number; readonly pairs: Int32Array }[]) {
     const all: { id: number; first: number; last: number }[] = [];
     for (const { id, pairs } of owners) {
@@ -88,6 +89,7 @@ export class AddressRanks {
   /** The same for IPv6, four words each. */
   readonly #six: Uint32Array;
 
+  /** Ranks for the given ranges. */
   constructor(ranges: readonly IpRange[]) {
     const four = new Set<number>();
     const six = new Set<bigint>();

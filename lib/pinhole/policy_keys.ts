@@ -172,11 +172,12 @@ function readUntil(value: string): number {
 }
 
 /**
- * Milliseconds since the epoch of an RFC 3339 time with zone.
+ * Milliseconds since the epoch of an RFC 3339 time.
  *
+ * @param local take a time without zone for local time; else the zone is needed.
  * @throws {FieldError} when the text is not one, or the day or time does not exist.
  */
-export function readMoment(value: string): number {
+export function readMoment(value: string, local = false): number {
   const match = MOMENT.exec(value);
   if (match === null || match[4] === undefined) {
     throw new FieldError(
@@ -188,7 +189,7 @@ export function readMoment(value: string): number {
   if (Number(match[4]) > 23 || Number(match[5]) > 59 || Number(match[6]) > 59) {
     throw new FieldError(`Bad time ${quote(value)}: there is no such time of day`);
   }
-  if (match[8] === undefined) {
+  if (match[8] === undefined && !local) {
     throw new FieldError(`Time ${quote(value)} has no zone: add Z or an offset such as +02:00`);
   }
   const time = Date.parse(value);

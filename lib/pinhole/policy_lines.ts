@@ -15,7 +15,9 @@ export const MAX_PROBLEMS = 1000;
 
 /** A word of a line; `index` in UTF-16 units from the start of the line. */
 export interface Word {
+  /** The word. */
   readonly text: string;
+  /** Where it begins. */
   readonly index: number;
 }
 
@@ -27,14 +29,17 @@ export interface WordLine {
   readonly source: string;
   /** The line without comment and surrounding blanks. */
   readonly text: string;
+  /** Its words, at least one. */
   readonly words: readonly Word[];
 }
 
 /** Collects the problems of one file, at most {@link MAX_PROBLEMS}. */
 export class ProblemList {
+  /** What was found so far, in the order of finding. */
   readonly problems: PolicyProblem[] = [];
   readonly #file: string;
 
+  /** A list for the file of this name. */
   constructor(file: string) {
     this.#file = file;
   }

@@ -16,7 +16,9 @@ export const MAX_RULES = 100_000;
 
 /** A policy as read. With an error among the problems the rules are not to be used. */
 export interface ParsedPolicy {
+  /** The rules of lines without an error. */
   readonly rules: readonly PolicyRule[];
+  /** What is wrong, in the order of the file. */
   readonly problems: readonly PolicyProblem[];
 }
 
@@ -148,6 +150,7 @@ function readRule(
   return {
     file,
     line: line.number,
+    column: (words[0]?.index ?? 0) + 1,
     text: line.text,
     effect,
     delegates,

@@ -6,9 +6,13 @@
 
 /** One finding, at a place in a file. Lines and columns count from 1; columns count characters. */
 export interface PolicyProblem {
+  /** Name of the file as given to the reader. */
   readonly file: string;
+  /** Line, from 1. */
   readonly line: number;
+  /** Character in the line, from 1. */
   readonly column: number;
+  /** Only errors make a file unusable. */
   readonly severity: "error" | "warning";
   /** What is wrong and how to mend it. */
   readonly message: string;
@@ -18,8 +22,11 @@ export interface PolicyProblem {
 
 /** Thrown by the readers of single fields; `index` is the place in the field, in UTF-16 units. */
 export class FieldError extends Error {
+  /** Name of the class. */
   override readonly name = "FieldError";
+  /** Place in the field, UTF-16 units. */
   readonly index: number;
+  /** An error at a place in the field. */
   constructor(message: string, index = 0) {
     super(message);
     this.index = index;
@@ -34,8 +41,9 @@ export function problemText(problem: PolicyProblem): string {
 
 const CARET_WIDTH = 100;
 
-/** The line of a problem with a caret under the place; a long line is cut around it. */
-export function problemExcerpt(problem: PolicyProblem): string {
+/** The line of a problem with a caret under the place, cut when long; `undefined` without a line. */
+export function problemExcerpt(problem: PolicyProblem): string | undefined {
+  if (problem.source.trim() === "") return undefined;
   const characters = [...problem.source];
   const from = Math.max(0, Math.min(problem.column - 1 - CARET_WIDTH / 2, characters.length));
   const shown = characters.slice(from, from + CARET_WIDTH).join("");

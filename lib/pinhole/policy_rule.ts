@@ -8,13 +8,17 @@ import type { Protocol } from "./pinhole.ts";
 
 /** A closed range of ports, 1 to 65535. */
 export interface PortRange {
+  /** Lowest port. */
   readonly first: number;
+  /** Highest port, not below `first`. */
   readonly last: number;
 }
 
 /** A window of the local day in minutes after midnight; `end` is not in it; may wrap midnight. */
 export interface HourWindow {
+  /** First minute in the window, 0 to 1439. */
   readonly start: number;
+  /** First minute behind it, 0 to 1440. */
   readonly end: number;
 }
 
@@ -34,7 +38,9 @@ export interface RuleKeys {
   readonly ttl: number | undefined;
   /** A pinhole that this rule allows is closed after so many seconds without traffic. */
   readonly idle: number | undefined;
+  /** A name for the rule, its own within a file. */
   readonly id: string | undefined;
+  /** A remark for people. */
   readonly comment: string | undefined;
 }
 
@@ -43,19 +49,31 @@ export interface RuleKeys {
  * has become the addresses it had when the policy was read.
  */
 export interface PolicyRule {
+  /** Name of the file that it was read from. */
   readonly file: string;
   /** Line in the file, from 1. */
   readonly line: number;
+  /** Column of the first word, from 1. */
+  readonly column: number;
   /** The rule as written, without comment and surrounding blanks. */
   readonly text: string;
+  /** What the rule says when it matches. */
   readonly effect: "allow" | "deny";
+  /** Remote delegates that may ask. */
   readonly delegates: readonly string[] | "*";
+  /** End users that may ask. */
   readonly users: readonly string[] | "*";
+  /** Protocol of the pinhole. */
   readonly protocol: Protocol | "*";
+  /** External hosts. */
   readonly sources: readonly IpRange[] | "*";
+  /** Ports of the external host. */
   readonly sourcePorts: readonly PortRange[] | "*";
+  /** Internal hosts. */
   readonly destinations: readonly IpRange[] | "*";
+  /** Ports of the internal host. */
   readonly destinationPorts: readonly PortRange[] | "*";
+  /** Conditions and limits. */
   readonly keys: RuleKeys;
 }
 

@@ -13,6 +13,7 @@ import type { RuleKeys } from "./policy_rule.ts";
 export interface LocalTime {
   /** Milliseconds since the epoch. */
   readonly at: number;
+  /** The same moment. */
   readonly date: Date;
   /** Minute of the local day, 0 to 1439. */
   readonly minute: number;

@@ -5,7 +5,6 @@
  * @module
  */
 import config from "../../deno.json" with { type: "json" };
-import { libc } from "./libc.ts";
 
 /** What scripts/build puts in front of the bundle. */
 export interface BuildInfo {
@@ -128,12 +127,14 @@ export function callerEnvironment(): Record<string, string> {
  * Keeps the bundle's descriptor, when it runs from memory, from programs that this process starts. The
  * launcher cannot do it: the runtime must be able to open it first.
  */
-export function hideBundle(): void {
+export async function hideBundle(): Promise<void> {
   const entry = entryUrl();
   if (isWorker() || backend() !== "launcher" || !isInMemory(entry)) return;
+  const { check, libc } = await import("./libc.ts"); // other starts need not wait for dlopen
   const F_SETFD = 2;
   const FD_CLOEXEC = 1;
-  libc.fcntl(Number(entry.pathname.slice(IN_MEMORY.length)), F_SETFD, FD_CLOEXEC);
+  const fd = Number(entry.pathname.slice(IN_MEMORY.length));
+  check("fcntl", libc.fcntl(fd, F_SETFD, FD_CLOEXEC));
 }
 
 const IN_MEMORY = "/proc/self/fd/";

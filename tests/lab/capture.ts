@@ -66,22 +66,14 @@ export class Capture {
     wanted: (packet: CapturedPacket) => boolean,
     timeout = 10_000,
   ): Promise<CapturedPacket> {
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => late.reject(new Error(`${this.#process.title}: no such packet in ${timeout} ms`)),
+    return await this.#process.find(
+      (line) => {
+        const packet = parsePacket(line);
+        return packet !== undefined && wanted(packet) ? packet : undefined;
+      },
+      "the packet that is waited for",
       timeout,
     );
-    const lines = this.#process.lines("stdout");
-    try {
-      for (;;) {
-        const next = await Promise.race([lines.next(), late.promise]);
-        if (next.done) throw new Error(`${this.#process.title}: ended before such a packet came`);
-        const packet = parsePacket(next.value);
-        if (packet !== undefined && wanted(packet)) return packet;
-      }
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   /** Ends the capture and gives its packets. */

@@ -35,17 +35,17 @@ export function startTransfer(from: Host, site: FtpsSite, transfer: FtpTransfer)
   return from.spawn(transfer.client, args);
 }
 
-/** Fetches `small/1` to `small/COUNT` over one control connection, each by a data connection of its own. */
+/** Fetches all of `small/` into a directory by lftp: one control connection, a data connection a file. */
 export function fetchSmallFiles(
   from: Host,
   site: FtpsSite,
   server: string,
-  count: number,
+  directory: string,
 ): LabProcess {
-  return from.spawn("curl", [
-    ...curlBasics(site, 5),
-    ...["--output", "/dev/null", `${url(server, site.port)}/small/[1-${count}]`],
-  ]);
+  return from.spawn(
+    "lftp",
+    lftpProgram(site, server, 5, [`lcd ${directory}`, "cd small", "mget *"]),
+  );
 }
 
 function curlArgs(site: FtpsSite, t: FtpTransfer): string[] {
@@ -67,28 +67,38 @@ function curlBasics(site: FtpsSite, connectTimeout: number): string[] {
 }
 
 function lftpArgs(site: FtpsSite, t: FtpTransfer): string[] {
+  return lftpProgram(site, t.server, t.connectTimeout ?? 5, [
+    // Without limit-max, two seconds of unused rate may come at once.
+    ...(t.rate === undefined
+      ? []
+      : [`set net:limit-rate ${t.rate}`, `set net:limit-max ${Math.ceil(t.rate / 4)}`]),
+    t.direction === "fetch" ? `get ${t.remote} -o ${t.local}` : `put ${t.local} -o ${t.remote}`,
+  ]);
+}
+
+function lftpProgram(
+  site: FtpsSite,
+  server: string,
+  connectTimeout: number,
+  commands: readonly string[],
+): string[] {
   const settings = [
     "cmd:fail-exit yes",
     "net:max-retries 1",
-    `net:timeout ${t.connectTimeout ?? 5}`,
-    "dns:order inet6 inet",
+    `net:timeout ${connectTimeout}`,
     "ftp:passive-mode yes",
     "ftp:ssl-force yes",
     "ftp:ssl-protect-data yes",
     "ssl:verify-certificate yes",
     `ssl:ca-file ${site.certificate}`,
-    ...(t.rate === undefined ? [] : [`net:limit-rate ${t.rate}`]),
   ];
-  const copy = t.direction === "fetch"
-    ? `get ${t.remote} -o ${t.local}`
-    : `put ${t.local} -o ${t.remote}`;
   return [
     "-d",
     "-c",
     [
       ...settings.map((setting) => `set ${setting}`),
-      `open -u anonymous,lab@ ${url(t.server, site.port)}`,
-      copy,
+      `open -u anonymous,lab@ ${url(server, site.port)}`,
+      ...commands,
     ].join("; "),
   ];
 }

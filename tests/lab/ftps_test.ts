@@ -64,7 +64,7 @@ Deno.test({
     const common = ["--silent", "--show-error", "--output", "/dev/null", "--max-time", "10"];
     const plain = await alice.run("curl", [...common, target]);
     assert.match(plain.stderr, /530|Access denied/);
-    const control = ["--ssl-reqd", "--ftp-ssl-control", "--cacert", site.certificate];
+    const control = ["--ftp-ssl-control", "--cacert", site.certificate];
     const data = await alice.run("curl", [...common, ...control, "--verbose", target]);
     assert.notEqual(data.code, 0);
     assert.match(data.stderr, /522|must be encrypted/);
@@ -88,16 +88,13 @@ Deno.test({
     for (const client of CLIENTS) {
       await closePerimeter(server, ["21", "1025-65535"]);
       const transfer = {
-        ...{ client, direction: "fetch", remote: "big.bin", local: "/dev/null" } as const,
-        ...{ server: server.address(4), connectTimeout: 2 },
+        ...{ client, direction: "fetch", remote: "big.bin" } as const,
+        ...{ server: server.address(4), local: lab.path(client), connectTimeout: 2 },
       };
-      const known = capture.packets().length;
-      const slow = startTransfer(alice, site, { ...transfer, rate: 1_000_000 });
-      const isSyn = (p: { source: string; flags: string }) =>
-        p.source === alice.address(4) && p.flags === "S";
+      const started = Date.now();
+      const slow = startTransfer(alice, site, { ...transfer, rate: 2_500_000 });
       const syn = await capture.waitFor((p) =>
-        isSyn(p) && capture.packets().indexOf(p) >= -1 &&
-        !capture.packets().slice(0, known).some((old) => old.destinationPort === p.destinationPort)
+        p.time >= started && p.source === alice.address(4) && p.flags === "S"
       );
       const port = syn.destinationPort;
       assert.equal(await mallory.tryConnect(server.address(4), port), "connected");
@@ -105,7 +102,10 @@ Deno.test({
       assert.equal((await slow.status).code, 0, slow.output().join("\n"));
 
       await closePerimeter(server, ["21"]);
-      const denied = startTransfer(alice, site, transfer);
+      const denied = startTransfer(alice, site, {
+        ...transfer,
+        local: lab.path(`${client}-denied`),
+      });
       assert.notEqual((await denied.status).code, 0);
       assert.match(denied.output().join("\n"), /230 Login successful[^]*22[79] Entering/);
     }

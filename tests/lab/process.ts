@@ -53,19 +53,6 @@ export class LabProcess {
     );
   }
 
-  /** All lines of one stream, or of both, as they come, until the program ends. */
-  async *lines(stream?: OutputLine["stream"]): AsyncGenerator<string, void, void> {
-    for (let next = 0;;) {
-      const wake = this.#wake.promise;
-      for (; next < this.#lines.length; next++) {
-        const line = this.#lines[next] as OutputLine;
-        if (stream === undefined || line.stream === stream) yield line.text;
-      }
-      if (!this.running && next === this.#lines.length) return;
-      if (wake === this.#wake.promise) await wake;
-    }
-  }
-
   /**
    * Waits for a line, among those that came already too.
    *
@@ -74,6 +61,21 @@ export class LabProcess {
    * @throws {Error} with the output so far, when the program ends or the time is over before.
    */
   async waitForLine(pattern: RegExp, timeout = 10_000): Promise<RegExpExecArray> {
+    return await this.find((line) => pattern.exec(line) ?? undefined, String(pattern), timeout);
+  }
+
+  /**
+   * Waits for a line that `read` makes something of, among those that came already too.
+   *
+   * @param what is waited for, for messages
+   * @param timeout in milliseconds
+   * @throws {Error} with the output so far, when the program ends or the time is over before.
+   */
+  async find<T>(
+    read: (line: string, stream: OutputLine["stream"]) => T | undefined,
+    what: string,
+    timeout = 10_000,
+  ): Promise<T> {
     const late = Promise.withResolvers<void>();
     let over = false;
     const timer = setTimeout(() => {
@@ -84,13 +86,12 @@ export class LabProcess {
       for (let next = 0;;) {
         const wake = this.#wake.promise;
         for (; next < this.#lines.length; next++) {
-          const match = pattern.exec((this.#lines[next] as OutputLine).text);
-          if (match !== null) return match;
+          const line = this.#lines[next] as OutputLine;
+          const found = read(line.text, line.stream);
+          if (found !== undefined) return found;
         }
-        if (!this.running) {
-          throw this.#failure(`ended with code ${this.#ended?.code} before`, pattern);
-        }
-        if (over) throw this.#failure(`printed in ${timeout} ms nothing like`, pattern);
+        if (!this.running) throw this.#failure(`ended with code ${this.#ended?.code} before`, what);
+        if (over) throw this.#failure(`printed in ${timeout} ms nothing like`, what);
         await Promise.race([wake, late.promise]);
       }
     } finally {
@@ -151,8 +152,8 @@ export class LabProcess {
     wake.resolve();
   }
 
-  #failure(what: string, pattern: RegExp): Error {
+  #failure(how: string, what: string): Error {
     const tail = this.output().slice(-20).join("\n");
-    return new Error(`${this.title}: ${what} ${pattern}. Its last output:\n${tail}`);
+    return new Error(`${this.title}: ${how} ${what}. Its last output:\n${tail}`);
   }
 }

@@ -1,0 +1,33 @@
+/* Configuration of the agent, from the environment, read once in the constructor. */
+#ifndef DIAPER_CONFIG_H
+#define DIAPER_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wire.h"
+
+#define CONFIG_CONTROL_MAX 32
+
+struct config {
+	char socket_path[108];            /* DIAPER_SOCKET; empty: none */
+	char delegate[WIRE_DELEGATE_SIZE]; /* DIAPER_DELEGATE, padded with NUL */
+	int inherited_fd;                 /* DIAPER_FD, or -1 */
+	uint32_t timeout_ms;              /* DIAPER_TIMEOUT_MS, by default 30000 */
+	unsigned control_count;           /* DIAPER_CONTROL; 0: the first port bound */
+	struct {
+		uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+		uint16_t port;
+	} control[CONFIG_CONTROL_MAX];
+};
+
+extern struct config config;
+
+/*
+ * False when the agent has nothing to do here: no broker is named, a variable is wrong (which is
+ * said once on stderr, since somebody set it on purpose), or the program runs with more rights
+ * than who started it, so that the environment is not to be trusted.
+ */
+bool config_read(char **environment);
+
+#endif

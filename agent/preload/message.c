@@ -1,0 +1,119 @@
+#include "message.h"
+
+#include <errno.h>
+#include <linux/poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "config.h"
+#include "sys.h"
+
+static _Atomic uint32_t last_sequence;
+
+struct wire_header message_header(enum wire_type type, unsigned length) {
+	return (struct wire_header){
+	    .magic = WIRE_MAGIC,
+	    .type = (uint16_t)type,
+	    .length = (uint16_t)length,
+	    .sequence = __atomic_add_fetch(&last_sequence, 1, __ATOMIC_RELAXED),
+	};
+}
+
+struct __kernel_timespec message_time_limit(void) {
+	return (struct __kernel_timespec){
+	    .tv_sec = config.timeout_ms / 1000,
+	    .tv_nsec = (long long)(config.timeout_ms % 1000) * 1000000,
+	};
+}
+
+/*
+ * The kernel takes the time that was waited off *left, also when a signal handler ran: its EINTR
+ * is not shown to the program, whose bind cannot be interrupted without the agent either.
+ */
+static enum message_result wait_for(int socket, short events, struct __kernel_timespec *left) {
+	for (;;) {
+		struct pollfd poll = {.fd = socket, .events = events};
+		long ready = sys6(SYS_ppoll, sys_ptr(&poll), 1, sys_ptr(left), 0, 8, 0);
+		if (ready > 0)
+			return MESSAGE_DONE;
+		if (ready == 0)
+			return MESSAGE_LATE;
+		if (ready != -EINTR)
+			return MESSAGE_DEAD;
+	}
+}
+
+/* Too many descriptors of this user are on their way (unix(7), ETOOMANYREFS): wait for the broker
+ * to take some. False when the time limit is over. */
+static bool pause_shortly(struct __kernel_timespec *left) {
+	struct __kernel_timespec pause = {.tv_nsec = 1000000};
+	if (left->tv_sec == 0 && left->tv_nsec <= pause.tv_nsec)
+		return false;
+	if (left->tv_nsec < pause.tv_nsec) {
+		left->tv_sec--;
+		left->tv_nsec += 1000000000;
+	}
+	left->tv_nsec -= pause.tv_nsec;
+	sys6(SYS_ppoll, 0, 0, sys_ptr(&pause), 0, 8, 0);
+	return true;
+}
+
+enum message_result message_send(int socket, const struct wire_header *header, int fd,
+                                 struct __kernel_timespec *left) {
+	struct iovec data = {.iov_base = (void *)(uintptr_t)header, .iov_len = header->length};
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+	if (fd >= 0) {
+		memset(&control, 0, sizeof control);
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+		message.msg_control = &control;
+		message.msg_controllen = sizeof control;
+	}
+	for (;;) {
+		long sent = sys3(SYS_sendmsg, socket, sys_ptr(&message), MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent == header->length)
+			return MESSAGE_DONE;
+		if (sent == -EAGAIN) {
+			enum message_result result = wait_for(socket, POLLOUT, left);
+			if (result != MESSAGE_DONE)
+				return result;
+		} else if (sent == -ETOOMANYREFS) {
+			if (!pause_shortly(left))
+				return MESSAGE_LATE;
+		} else if (sent != -EINTR) {
+			return MESSAGE_DEAD;
+		}
+	}
+}
+
+static bool well_formed(const struct wire_verdict_message *verdict, long received) {
+	return received == (long)sizeof *verdict && verdict->header.magic == WIRE_MAGIC &&
+	       verdict->header.type == WIRE_VERDICT &&
+	       verdict->header.length == sizeof *verdict && verdict->header.zero == 0;
+}
+
+enum message_result message_receive(int socket, uint32_t sequence,
+                                    struct wire_verdict_message *verdict,
+                                    struct __kernel_timespec *left) {
+	for (;;) {
+		enum message_result result = wait_for(socket, POLLIN, left);
+		if (result != MESSAGE_DONE)
+			return result;
+		/* MSG_TRUNC tells the length of a message that is too long. */
+		long received = sys6(SYS_recvfrom, socket, sys_ptr(verdict), sizeof *verdict,
+		                     MSG_DONTWAIT | MSG_TRUNC, 0, 0);
+		if (received == -EAGAIN || received == -EINTR)
+			continue;
+		if (!well_formed(verdict, received))
+			return MESSAGE_DEAD;
+		if (verdict->header.sequence == sequence)
+			return MESSAGE_DONE;
+	}
+}

@@ -1,0 +1,48 @@
+/*
+ * The functions that the hooks stand in front of: the next ones in the search order, found once in
+ * the constructor. Before that, and where libc has none, the bare system call. Read-only after the
+ * constructor.
+ */
+#ifndef DIAPER_REAL_H
+#define DIAPER_REAL_H
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+struct real {
+	long (*syscall)(long number, ...); /* first: hook_syscall.S reads it there */
+	int (*socket)(int domain, int type, int protocol);
+	int (*bind)(int fd, const struct sockaddr *address, socklen_t length);
+	int (*listen)(int fd, int backlog);
+	int (*accept)(int fd, struct sockaddr *address, socklen_t *length);
+	int (*accept4)(int fd, struct sockaddr *address, socklen_t *length, int flags);
+	int (*connect)(int fd, const struct sockaddr *address, socklen_t length);
+	int (*close)(int fd);
+	int (*close_range)(unsigned first, unsigned last, int flags);
+	int (*fclose)(FILE *stream); /* no system call: never NULL once the constructor ran */
+	int (*fileno)(FILE *stream);
+	int (*dup)(int fd);
+	int (*dup2)(int from, int to);
+	int (*dup3)(int from, int to, int flags);
+	int (*fcntl)(int fd, int command, ...);
+	int (*fcntl64)(int fd, int command, ...);
+	ssize_t (*recv)(int fd, void *buffer, size_t size, int flags);
+	ssize_t (*recvfrom)(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
+	                    socklen_t *length);
+	ssize_t (*recvmsg)(int fd, struct msghdr *message, int flags);
+	ssize_t (*sendto)(int fd, const void *buffer, size_t size, int flags,
+	                  const struct sockaddr *address, socklen_t length);
+	ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
+};
+
+extern union real_page {
+	struct real call;
+	char page[4096];
+} real_page;
+
+#define real (real_page.call)
+
+void real_resolve(void);
+
+#endif

@@ -1,0 +1,94 @@
+/**
+ * Authorization (paper, section 4.2): judges proven requests by the site policy.
+ *
+ * @module
+ */
+import { parseIp } from "../net/ip.ts";
+import {
+  compilePolicy,
+  type HostResolver,
+  IDLE_STATE,
+  parsePolicy,
+  type Policy,
+  type PolicyDecision,
+  problemText,
+} from "../pinhole/policy.ts";
+import type { Pinhole } from "../pinhole/pinhole.ts";
+import type { PinholeRequest } from "../pinhole/request.ts";
+import type { PinholeTable } from "./pinhole_table.ts";
+import { RateCounter } from "./rate_counter.ts";
+
+/** A site policy as text, with the names in it already resolved: what crosses to the data plane. */
+export interface PolicySource {
+  readonly file: string;
+  readonly text: string;
+  /** Addresses of each host named in it. */
+  readonly hosts: Readonly<Record<string, readonly string[]>>;
+}
+
+/** The account and delegate of pinholes that are opened by hand. */
+export const OPERATOR = "operator";
+
+/** The policy in force, with what it needs to know of the past. */
+export class Authorization {
+  #policy: Policy;
+  readonly #table: PinholeTable;
+  readonly #requests = new RateCounter();
+
+  constructor(policy: Policy, table: PinholeTable) {
+    this.#policy = policy;
+    this.#table = table;
+  }
+
+  /** Judges a request and counts it. */
+  judge(request: PinholeRequest): PolicyDecision {
+    const now = Date.now();
+    const { delegate, user } = request.requester;
+    const decision = this.#policy.decide({ delegate, user, ...request.tuple, at: now }, {
+      openPinholes: (d, u) => this.#table.openOf(d, u),
+      recentRequests: (d, u) => this.#requests.count(`${d} ${u}`, now),
+    });
+    this.#requests.add(`${delegate} ${user}`, now);
+    return decision;
+  }
+
+  /** Puts another policy in force. */
+  replace(policy: Policy): void {
+    this.#policy = policy;
+  }
+
+  /**
+   * The living pinholes that the policy in force does not permit. How many a user has open and how often
+   * they ask does not count here: that limits new ones.
+   */
+  denied(): Pinhole[] {
+    const at = Date.now();
+    const denied: Pinhole[] = [];
+    for (const p of this.#table.all()) {
+      const { delegate, user } = p.requester;
+      const decision = this.#policy.decide({ delegate, user, ...p.tuple, at }, IDLE_STATE);
+      // What root ordered stands without an allow rule, but not against a deny rule.
+      const ordered = p.cookie === 0n && decision.rule === undefined;
+      if (!decision.permitted && !ordered) denied.push(p);
+    }
+    return denied;
+  }
+}
+
+/**
+ * Reads a policy that was loaded before.
+ *
+ * @throws {Error} with every problem, when it has any.
+ */
+export function readPolicy(source: PolicySource): Policy {
+  const resolve: HostResolver = (name) => {
+    const addresses = (source.hosts[name] ?? []).flatMap((text) => parseIp(text) ?? []);
+    return addresses.length === 0 ? { addresses, failure: "was not resolved" } : { addresses };
+  };
+  const { rules, problems } = parsePolicy(source.text, source.file, resolve);
+  const errors = problems.filter((p) => p.severity === "error");
+  if (errors.length > 0) {
+    throw new Error(errors.map(problemText).join("\n"));
+  }
+  return compilePolicy(rules);
+}

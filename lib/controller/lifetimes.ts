@@ -1,0 +1,182 @@
+/**
+ * When a pinhole ends: with its socket and the connections that came in by it, with its time, or for want
+ * of traffic.
+ *
+ * A TCP listener may be closed as soon as it has accepted; the pinhole then lives as long as the accepted
+ * connections (paper, section 3.2: closing a listening socket that has already been accepted does not close the
+ * pinhole). The kernel is asked for them, so that it does not matter which process holds them now.
+ *
+ * @module
+ */
+import type { Enforcer } from "../../drivers/enforcer.ts";
+import type { Pinhole, Protocol } from "../pinhole/pinhole.ts";
+import { processStart } from "../sys/process_facts.ts";
+import type { Execution } from "./execution.ts";
+import { type PinholeTable, portKey } from "./pinhole_table.ts";
+
+/** A socket that the kernel holds now. */
+export interface LiveSocket {
+  readonly protocol: Protocol;
+  readonly cookie: bigint;
+  readonly localPort: number;
+  /** The other end's address as text, IPv4 unmapped; undefined when there is none. */
+  readonly remote: string | undefined;
+}
+
+/** The kernel's knowledge of sockets in this network namespace. */
+export interface SocketTruth {
+  /** Sockets that are bound but neither listen nor are connected are in the dump too. */
+  readonly coversBound: boolean;
+  /** Calls `visit` for each socket that holds a local port, connections in TIME_WAIT excluded. */
+  dump(visit: (socket: LiveSocket) => void): void;
+}
+
+/** Shortest time between two dumps, as a multiple of what the last one took. */
+const DUMP_SPACING = 10;
+const MIN_SPACING_MS = 5;
+
+/** Watches over the ends of pinholes. */
+export class Lifetimes {
+  readonly #table: PinholeTable;
+  readonly #execution: Execution;
+  readonly #enforcer: Enforcer;
+  readonly #truth: SocketTruth;
+  /** Pinholes whose socket has ended and whose connections live on, by port. */
+  readonly #lingering = new Map<number, Set<Pinhole>>();
+  /** Pinholes that may have ended. */
+  readonly #suspects = new Set<Pinhole>();
+  /** Pinholes by the second in which their time is over. */
+  readonly #expiring = new Map<number, Pinhole[]>();
+  #expiredUpTo = Math.floor(Date.now() / 1000);
+  #nextDump = 0;
+
+  constructor(
+    table: PinholeTable,
+    execution: Execution,
+    enforcer: Enforcer,
+    truth: SocketTruth,
+  ) {
+    this.#table = table;
+    this.#execution = execution;
+    this.#enforcer = enforcer;
+    this.#truth = truth;
+  }
+
+  /** Takes over a pinhole that was opened, or found in the ledger. */
+  watch(p: Pinhole): void {
+    if (p.expiresAt === undefined) return;
+    const second = Math.ceil(p.expiresAt / 1000);
+    const list = this.#expiring.get(second);
+    if (list === undefined) this.#expiring.set(second, [p]);
+    else list.push(p);
+  }
+
+  /** The kernel says that a socket is gone for good. */
+  ended(protocol: Protocol, localPort: number, cookie: bigint): void {
+    for (const p of this.#table.ofSocket(cookie)) {
+      // A datagram socket has no connections that could outlive it.
+      if (p.tuple.protocol === "udp") this.#execution.close(p, "socket-closed");
+      else this.#suspects.add(p);
+    }
+    const lingering = this.#lingering.get(portKey(protocol, localPort));
+    if (lingering !== undefined) { for (const p of lingering) this.#suspects.add(p); }
+  }
+
+  /** Milliseconds until {@link check} has something to do; -1 when it has nothing. */
+  due(now: number): number {
+    return this.#suspects.size === 0 ? -1 : Math.max(0, this.#nextDump - now);
+  }
+
+  /**
+   * Looks into the suspected ends.
+   *
+   * @param now milliseconds on the clock of `performance.now`.
+   */
+  async check(now: number): Promise<void> {
+    if (this.#suspects.size === 0 || now < this.#nextDump) return;
+    const suspects = [...this.#suspects].filter((p) => p.state === "open" || p.state === "opening");
+    this.#suspects.clear();
+    const used = await this.#used(suspects);
+    if (used.length === 0) return;
+    const connections = new Set<string>();
+    const ports = new Set(used.map((p) => p.tuple.destinationPort));
+    this.#dump((s) => {
+      if (s.protocol === "tcp" && s.remote !== undefined && ports.has(s.localPort)) {
+        connections.add(`${s.localPort}|${s.remote}`);
+      }
+    });
+    for (const p of used) this.#decide(p, connections);
+  }
+
+  /**
+   * Compares all pinholes with all sockets: at the start, after notices were lost, and with each
+   * sweep.
+   */
+  reconcile(): void {
+    const cookies = new Set<bigint>();
+    const connections = new Set<string>();
+    this.#dump((s) => {
+      cookies.add(s.cookie);
+      if (s.remote !== undefined) connections.add(`${s.localPort}|${s.remote}`);
+    });
+    for (const p of this.#table.all()) {
+      if (p.cookie === 0n || cookies.has(p.cookie)) continue;
+      if (!this.#truth.coversBound && processStart(p.requester.pid) === p.requester.pidStart) {
+        continue;
+      }
+      if (p.tuple.protocol === "udp") this.#execution.close(p, "socket-closed");
+      else this.#decide(p, connections);
+    }
+  }
+
+  /**
+   * Closes pinholes whose time is over. To be called about once a second.
+   *
+   * @param now milliseconds since the epoch.
+   */
+  expire(now: number): void {
+    const upTo = Math.floor(now / 1000);
+    const due = upTo - this.#expiredUpTo > 3600
+      ? [...this.#expiring.keys()].filter((second) => second <= upTo)
+      : Array.from(
+        { length: Math.max(0, upTo - this.#expiredUpTo) },
+        (_, i) => this.#expiredUpTo + 1 + i,
+      );
+    this.#expiredUpTo = Math.max(this.#expiredUpTo, upTo);
+    for (const second of due) {
+      for (const p of this.#expiring.get(second) ?? []) this.#execution.close(p, "expired");
+      this.#expiring.delete(second);
+    }
+  }
+
+  /** Pinholes that no packet ever used cannot have connections: they end here, without a dump. */
+  async #used(suspects: Pinhole[]): Promise<Pinhole[]> {
+    if (suspects.length === 0) return [];
+    const counters = await this.#enforcer.counters(suspects.map((p) => p.tuple));
+    return suspects.filter((p, i) => {
+      const c = counters[i];
+      if (c === undefined || c.packets > 0) return true;
+      this.#execution.close(p, "socket-closed");
+      return false;
+    });
+  }
+
+  #decide(p: Pinhole, connections: ReadonlySet<string>): void {
+    const key = portKey(p.tuple.protocol, p.tuple.destinationPort);
+    const lingering = this.#lingering.get(key);
+    if (connections.has(`${p.tuple.destinationPort}|${p.tuple.source.text}`)) {
+      if (lingering === undefined) this.#lingering.set(key, new Set([p]));
+      else lingering.add(p);
+      return;
+    }
+    if (lingering?.delete(p) === true && lingering.size === 0) this.#lingering.delete(key);
+    this.#execution.close(p, "socket-closed");
+  }
+
+  #dump(visit: (socket: LiveSocket) => void): void {
+    const start = performance.now();
+    this.#truth.dump(visit);
+    const end = performance.now();
+    this.#nextDump = end + Math.max(MIN_SPACING_MS, (end - start) * DUMP_SPACING);
+  }
+}

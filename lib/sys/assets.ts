@@ -1,0 +1,157 @@
+/**
+ * Files that are inside the binary, and how those that other programs must open get onto the disk.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { buildInfo, unpackedDirectory } from "./runtime.ts";
+
+/** File name of the interposition agent. */
+const AGENT = "libdiaper-agent.so";
+
+/** A file of the binary that is not there or has no safe place; `next` says what to do. */
+export class AssetError extends Error {
+  override readonly name = "AssetError";
+  readonly next: string;
+  constructor(message: string, next: string, options?: ErrorOptions) {
+    super(message, options);
+    this.next = next;
+  }
+}
+
+/**
+ * The interposition agent (a shared library for LD_PRELOAD).
+ *
+ * @throws {AssetError} in a source tree where it was not built.
+ */
+export function agentLibrary(): Uint8Array<ArrayBuffer> {
+  const build = buildInfo();
+  if (build !== undefined) {
+    const text = build.assets[AGENT];
+    if (text === undefined) throw new AssetError(`${AGENT} is not inside`, "build diaper again");
+    return Uint8Array.fromBase64(text);
+  }
+  const path = sourceTreePath();
+  try {
+    return Deno.readFileSync(path);
+  } catch (error) {
+    throw new AssetError(`Cannot read the agent ${path}`, "scripts/build", { cause: error });
+  }
+}
+
+/**
+ * Path of the agent as a file that every user can read and only its owner can write: this user, or root.
+ * Written when it is missing or differs; checked (owner, mode, links, content, and owner and mode of
+ * every directory above) each time.
+ *
+ * Root: below /var/cache/diaper, whatever the environment says. Others: their cache directory.
+ *
+ * @throws {AssetError} when there is no such place.
+ */
+export function agentLibraryPath(): string {
+  const library = agentLibrary();
+  if (buildInfo() === undefined) return sourceTreePath();
+  const directory = unpackedDirectory() ??
+    `${cacheDirectory()}/${createHash("sha256").update(library).digest("hex")}`;
+  return placeFile(directory, AGENT, library);
+}
+
+/**
+ * Puts a file into a directory that only this user can write, when it is not there as it should be.
+ *
+ * @param directory absolute; made when missing.
+ * @returns the file's path.
+ * @throws {AssetError} when somebody else could change the file or a directory above it.
+ */
+export function placeFile(directory: string, name: string, content: Uint8Array): string {
+  const path = `${directory}/${name}`;
+  try {
+    requireSafeDirectory(directory);
+    if (isGood(path, content)) return path;
+    const temporary = `${directory}/.${name}.${crypto.randomUUID()}`;
+    try {
+      Deno.writeFileSync(temporary, content, { createNew: true, mode: 0o600 });
+      Deno.chmodSync(temporary, FILE_MODE); // whatever the umask
+      Deno.renameSync(temporary, path);
+    } catch (error) {
+      removeIfThere(temporary);
+      throw error;
+    }
+  } catch (error) {
+    if (error instanceof AssetError) throw error;
+    throw new AssetError(`Cannot write ${path}: ${(error as Error).message}`, SAFE_PLACE, {
+      cause: error,
+    });
+  }
+  if (!isGood(path, content)) throw new AssetError(`${path} reads back differently`, SAFE_PLACE);
+  return path;
+}
+
+const FILE_MODE = 0o644;
+const WRITABLE_BY_OTHERS = 0o022;
+const SAFE_PLACE =
+  "make a place that only you can write (root: /var/cache/diaper, else ~/.cache/diaper)";
+
+function sourceTreePath(): string {
+  return decodeURIComponent(new URL(`../../dist/agent/${AGENT}`, import.meta.url).pathname);
+}
+
+function cacheDirectory(): string {
+  if (Deno.uid() === 0) return "/var/cache/diaper";
+  const cache = Deno.env.get("XDG_CACHE_HOME");
+  if (cache?.startsWith("/")) return `${cache}/diaper`;
+  const home = Deno.env.get("HOME");
+  if (home?.startsWith("/")) return `${home}/.cache/diaper`;
+  throw new AssetError("This user has no home directory for the agent", "set XDG_CACHE_HOME");
+}
+
+/** Checks each directory from / on and makes those that are missing. Links are not followed. */
+function requireSafeDirectory(directory: string): void {
+  const uid = Deno.uid();
+  const names = directory.split("/").filter((name) => name !== "");
+  let path = "";
+  for (const [i, name] of ["", ...names].entries()) {
+    path = i === 0 ? "/" : path === "/" ? `/${name}` : `${path}/${name}`;
+    const info = lstat(path) ?? makeDirectory(path);
+    const owned = info.uid === uid || (info.uid === 0 && i < names.length);
+    if (!info.isDirectory || !owned || ((info.mode ?? 0) & WRITABLE_BY_OTHERS) !== 0) {
+      throw new AssetError(`${path} is not a directory that only this user can write`, SAFE_PLACE);
+    }
+  }
+}
+
+function makeDirectory(path: string): Deno.FileInfo {
+  try {
+    Deno.mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+  return Deno.lstatSync(path);
+}
+
+function isGood(path: string, content: Uint8Array): boolean {
+  const info = lstat(path);
+  if (
+    info === undefined || !info.isFile || info.uid !== Deno.uid() || info.nlink !== 1 ||
+    ((info.mode ?? 0) & 0o7777) !== FILE_MODE || info.size !== content.length
+  ) return false;
+  const found = Deno.readFileSync(path);
+  return found.length === content.length && found.every((byte, i) => byte === content[i]);
+}
+
+function lstat(path: string): Deno.FileInfo | undefined {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * Diaper on a host of the lab: the daemon `diaper up` with a perimeter of its own, and what it says.
+ *
+ * @module
+ */
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Host, RunResult } from "./host.ts";
+import type { Lab } from "./lab.ts";
+import type { ExitStatus, LabProcess } from "./process.ts";
+
+/** What the daemon is to do. */
+export interface DiaperSpec {
+  /** Rules of the site policy, one a line. */
+  readonly policy: readonly string[];
+  /** Ports that are always open, as `tcp/21`. */
+  readonly openPorts: readonly string[];
+  /** The program; the built binary without it. */
+  readonly command?: string;
+}
+
+/** A line of the audit trail. */
+export interface AuditLine {
+  readonly event_type: string;
+  readonly timestamp: string;
+  readonly [field: string]: unknown;
+}
+
+/** The binary that scripts/build makes. */
+export const DIAPER_BINARY: string = fileURLToPath(
+  new URL("../../dist/diaper", import.meta.url),
+);
+
+/** The daemon of one host. */
+export class DiaperHost {
+  readonly host: Host;
+  /** Its configuration file. */
+  readonly config: string;
+  /** The policy file. */
+  readonly policy: string;
+  readonly #base: string;
+  readonly #command: string;
+  readonly #audit: LabProcess;
+  #daemon: LabProcess;
+
+  private constructor(host: Host, base: string, command: string) {
+    this.host = host;
+    this.#base = base;
+    this.#command = command;
+    this.config = `${base}/diaper.yaml`;
+    this.policy = `${base}/site.policy`;
+    this.#audit = host.spawn("tail", ["-n", "+1", "-F", `${base}/log/audit.jsonl`]);
+    this.#daemon = this.#spawnDaemon();
+  }
+
+  /**
+   * Starts the daemon on a host and waits until it answers; its perimeter is closed then.
+   *
+   * @throws {Error} with its messages, when it does not start.
+   */
+  static async up(lab: Lab, host: Host, spec: DiaperSpec): Promise<DiaperHost> {
+    const command = spec.command ?? DIAPER_BINARY;
+    if (!existsSync(command)) throw new Error(`There is no ${command}: run scripts/build first`);
+    const base = lab.path(`diaper-${host.name}`);
+    mkdirSync(base, { mode: 0o755 });
+    for (const [name, mode] of [["run", 0o755], ["state", 0o700], ["log", 0o750]] as const) {
+      mkdirSync(`${base}/${name}`, { mode });
+    }
+    writeFileSync(`${base}/site.policy`, spec.policy.map((rule) => rule + "\n").join(""));
+    writeFileSync(
+      `${base}/diaper.yaml`,
+      [
+        `policy: ${base}/site.policy`,
+        `run_dir: ${base}/run`,
+        `state_dir: ${base}/state`,
+        `log_dir: ${base}/log`,
+        "control_group: root",
+        "perimeter:",
+        "  hooks: [input]",
+        `  open_ports: [${spec.openPorts.join(", ")}]`,
+        "",
+      ].join("\n"),
+    );
+    const diaper = new DiaperHost(host, base, command);
+    await diaper.#ready();
+    return diaper;
+  }
+
+  /** The daemon's process. */
+  get daemon(): LabProcess {
+    return this.#daemon;
+  }
+
+  /** Runs a verb to its end. */
+  async verb(name: string, ...args: string[]): Promise<RunResult> {
+    const words = name.split(" ");
+    return await this.host.run(this.#command, [...words, "--config", this.config, ...args]);
+  }
+
+  /** Starts a program under the agent. */
+  run(delegate: string, command: string, args: readonly string[]): LabProcess {
+    return this.host.spawn(this.#command, [
+      ...["run", "--config", this.config, "--delegate", delegate, "--", command, ...args],
+    ]);
+  }
+
+  /**
+   * The pinholes that `diaper pinhole list --json` tells of.
+   *
+   * @throws {Error} when the daemon does not answer.
+   */
+  async pinholes(): Promise<Record<string, unknown>[]> {
+    const { code, stdout, stderr } = await this.verb("pinhole list", "--json");
+    if (code !== 0) throw new Error(`diaper pinhole list: code ${code}\n${stderr}`);
+    return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+  }
+
+  /** Pinholes in the kernel: elements of nftables sets whose key is a whole tuple. */
+  async kernelPinholes(): Promise<unknown[]> {
+    const { nftables } = JSON.parse(await this.host.must("nft", ["-j", "list", "ruleset"])) as {
+      nftables: { set?: { elem?: unknown[] } }[];
+    };
+    return nftables.flatMap((object) => object.set?.elem ?? []).filter((element) =>
+      tupleLength(element) >= 4
+    );
+  }
+
+  /** The audit trail so far. */
+  events(): AuditLine[] {
+    return this.#audit.output("stdout").map((line) => JSON.parse(line) as AuditLine);
+  }
+
+  /**
+   * Waits for an event, among those that came already too.
+   *
+   * @param timeout in milliseconds
+   */
+  async waitForEvent(wanted: (event: AuditLine) => boolean, timeout = 10_000): Promise<AuditLine> {
+    return await this.#audit.find(
+      (line, stream) => {
+        if (stream !== "stdout") return undefined;
+        const event = JSON.parse(line) as AuditLine;
+        return wanted(event) ? event : undefined;
+      },
+      "the audit event that is waited for",
+      timeout,
+    );
+  }
+
+  /** Ends the daemon; the perimeter stays. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<ExitStatus> {
+    return await this.#daemon.stop(signal);
+  }
+
+  /** Starts the daemon again, after it was stopped or killed. */
+  async restart(): Promise<void> {
+    await this.stop();
+    this.#daemon = this.#spawnDaemon();
+    await this.#ready();
+  }
+
+  #spawnDaemon(): LabProcess {
+    return this.host.spawn(this.#command, ["up", "--config", this.config]);
+  }
+
+  /** Waits until the daemon answers at its control socket. */
+  async #ready(timeout = 30_000): Promise<void> {
+    const end = Date.now() + timeout;
+    for (;;) {
+      if (!this.#daemon.running) {
+        const said = this.#daemon.output().join("\n");
+        throw new Error(`diaper up ended with code ${(await this.#daemon.status).code}:\n${said}`);
+      }
+      if (existsSync(`${this.#base}/run/control.sock`)) {
+        const { code, stderr } = await this.verb("status", "--json");
+        if (code === 0) return;
+        if (Date.now() > end) throw new Error(`diaper status: code ${code}\n${stderr}`);
+      } else if (Date.now() > end) {
+        throw new Error(`diaper up made no control socket:\n${this.#daemon.output().join("\n")}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
+/** Number of fields in a set element's key: `{elem: {val: {concat: [...]}}}` or less of it. */
+function tupleLength(element: unknown): number {
+  const inner = (element as { elem?: { val?: unknown } }).elem?.val ?? element;
+  const concat = (inner as { concat?: unknown[] }).concat;
+  return Array.isArray(concat) ? concat.length : 1;
+}
