@@ -15,6 +15,9 @@ import { quantile, type Timeline } from "../tests/scenarios/timeline.ts";
 const BYTES = 100_000_000;
 const SMALL_FILES = 100;
 
+/** Milliseconds; null when nothing was opened. */
+type Ms = number | null;
+
 /** What `--json` prints. */
 interface DemoResult {
   readonly ok: boolean;
@@ -31,7 +34,7 @@ interface DemoResult {
     readonly third_host: boolean;
     readonly after_close: boolean;
   };
-  readonly open_ms: { readonly median: number | null; readonly p99: number | null };
+  readonly open_ms: { readonly median: Ms; readonly p99: Ms };
   readonly leaked_pinholes: number;
 }
 
@@ -76,7 +79,7 @@ async function demo(): Promise<DemoResult> {
   await scenario.fetchSmall();
   const leaked = await scenario.leaked();
   const times = scenario.openTimes();
-  const [median, p99] = [quantile(times, 0.5) ?? null, quantile(times, 0.99) ?? null];
+  const [median, p99] = [0.5, 0.99].map((q) => quantile(times, q) ?? null) as [Ms, Ms];
   say(
     `  ${times.length} pinholes opened: median ${median ?? "-"} ms, p99 ${p99 ?? "-"} ms from ` +
       "asking to open",

@@ -19,9 +19,13 @@
 /* A new channel of this process, or -1. */
 static int make_channel(struct __kernel_timespec *left) {
 	int ends[2];
+	int on = 1;
 	struct wire_header header = message_header(WIRE_CHANNEL, sizeof header);
 	if (sys6(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sys_ptr(ends), 0, 0) != 0)
 		return -1;
+	/* The kernel adds the sender's credentials to a message only when the receiving end asks for
+	 * them, and the broker gets to see that end after the first message was sent. */
+	sys6(SYS_setsockopt, ends[1], SOL_SOCKET, SO_PASSCRED, sys_ptr(&on), sizeof on, 0);
 	enum message_result sent = message_send(trunk_fd(), &header, ends[1], left);
 	sys3(SYS_close, ends[1], 0, 0);
 	if (sent != MESSAGE_DONE) {

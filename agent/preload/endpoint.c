@@ -1,6 +1,7 @@
 #include "endpoint.h"
 
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "sys.h"

@@ -234,7 +234,7 @@ void pinhole_received(int fd, const struct sockaddr *address, socklen_t length) 
 	peer_became(&peer, -1);
 }
 
-void pinhole_sent(int fd, const struct sockaddr *address, socklen_t length) {
+void pinhole_sending(int fd, const struct sockaddr *address, socklen_t length) {
 	struct endpoint remote;
 	struct fd_entry entry = fdtable_get(fd);
 	if (!pinhole_active || (entry.flags & FD_FLAG_SENT) != 0 ||

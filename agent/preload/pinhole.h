@@ -1,6 +1,6 @@
 /*
  * When is a pinhole asked for, and for whom: section 3.2 of the paper. Each function is called
- * after the system call succeeded. They leave errno alone.
+ * after the system call succeeded, unless it says otherwise. They leave errno alone.
  */
 #ifndef DIAPER_PINHOLE_H
 #define DIAPER_PINHOLE_H
@@ -26,9 +26,11 @@ void pinhole_accepted(int listener, int fd);
 /* connect succeeded or goes on in the background. */
 void pinhole_connected(int fd, const struct sockaddr *address, socklen_t length);
 
-/* A datagram came from, or went to, this address. */
+/* A datagram came from this address. */
 void pinhole_received(int fd, const struct sockaddr *address, socklen_t length);
-void pinhole_sent(int fd, const struct sockaddr *address, socklen_t length);
+
+/* A datagram is about to be sent to this address. */
+void pinhole_sending(int fd, const struct sockaddr *address, socklen_t length);
 
 /* In the constructor: descriptors that were inherited over exec. */
 void pinhole_scan_inherited(void);

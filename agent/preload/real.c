@@ -131,12 +131,13 @@ __attribute__((aligned(4096))) union real_page real_page = {
 };
 
 void real_resolve(void) {
-#define RESOLVE(name)                                                                              \
+#define RESOLVE_AS(field, name)                                                                    \
 	do {                                                                                       \
-		void *found = dlsym(NEXT, #name);                                                  \
+		void *found = dlsym(NEXT, name);                                                   \
 		if (found != NULL)                                                                 \
-			real.name = (__typeof__(real.name))found;                                  \
+			real.field = (__typeof__(real.field))found;                                \
 	} while (0)
+#define RESOLVE(name) RESOLVE_AS(name, #name)
 	RESOLVE(syscall);
 	RESOLVE(socket);
 	RESOLVE(bind);
@@ -159,7 +160,9 @@ void real_resolve(void) {
 	RESOLVE(sendmsg);
 	real.fcntl64 = real.fcntl;
 	RESOLVE(fcntl64);
+	RESOLVE_AS(chk_fail, "__chk_fail");
 #undef RESOLVE
+#undef RESOLVE_AS
 	/* A failure leaves the table writable, as it would be without this. */
 	sys3(SYS_mprotect, sys_ptr(&real_page), sizeof real_page, PROT_READ);
 }

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-struct real {
+struct real_calls {
 	long (*syscall)(long number, ...); /* first: hook_syscall.S reads it there */
 	int (*socket)(int domain, int type, int protocol);
 	int (*bind)(int fd, const struct sockaddr *address, socklen_t length);
@@ -34,10 +34,11 @@ struct real {
 	ssize_t (*sendto)(int fd, const void *buffer, size_t size, int flags,
 	                  const struct sockaddr *address, socklen_t length);
 	ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
+	void (*chk_fail)(void); /* glibc's end of a program that overflows a buffer, or NULL */
 };
 
 extern union real_page {
-	struct real call;
+	struct real_calls call;
 	char page[4096];
 } real_page;
 

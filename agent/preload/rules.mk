@@ -12,7 +12,7 @@ PRELOAD_FLAGS := -std=gnu11 -O2 -fPIC -fvisibility=hidden -ftls-model=initial-ex
 # either; musl's loader takes both names as itself.
 PRELOAD_LIBRARIES := -nostdlib -Wl,--no-as-needed -l:libc.so.6 -l:libdl.so.2
 PRELOAD_LINK := -shared -Wl,-z,relro,-z,now,-z,defs,-z,noexecstack,--build-id=none,-s \
-	-Wl,--hash-style=both,-soname,libdiaper-agent.so,--version-script=preload/exports.map
+	-Wl,-Bsymbolic,--hash-style=both,-soname,libdiaper-agent.so,--version-script=preload/exports.map
 
 all: preload
 preload: $(OUT)/libdiaper-agent.so

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from "yaml";
+import { type Document, isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import type { Protocol } from "../pinhole/pinhole.ts";
 
@@ -103,7 +103,7 @@ export function parseConfig(text: string, file: string): Config {
   if (document.errors.length > 0) {
     throw new ConfigError(document.errors.map((e) => at(e.pos[0], e.message)));
   }
-  const result = schema.safeParse(document.toJS({ maxAliasCount: 10 }) ?? {});
+  const result = schema.safeParse(plain(document, at) ?? {});
   if (result.success) return result.data;
   throw new ConfigError(result.error.issues.flatMap((issue) => {
     const name = issue.path.join(".");
@@ -111,7 +111,7 @@ export function parseConfig(text: string, file: string): Config {
     if (issue.code === "unrecognized_keys") {
       return issue.keys.map((key) => {
         const where = [...issue.path, key];
-        return at(offsetOf(document.contents, where), `${where.join(".")}: unknown key`);
+        return at(offsetOf(document.contents, where, true), `${where.join(".")}: unknown key`);
       });
     }
     return [at(offset, `${name === "" ? "" : `${name}: `}${issue.message}`)];
@@ -138,15 +138,27 @@ export function loadConfig(file: string | undefined): { config: Config; file: st
   }
 }
 
-/** Where in the text a value stands, or the nearest thing around it that does stand there. */
-function offsetOf(root: unknown, path: readonly PropertyKey[]): number {
+/** The document as plain values; aliases may not make it grow without end. */
+function plain(document: Document, at: (offset: number, text: string) => ConfigProblem): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 10 });
+  } catch (error) {
+    throw new ConfigError([at(0, error instanceof Error ? error.message : String(error))]);
+  }
+}
+
+/**
+ * Where in the text a value stands (or its key), or the nearest thing around it that does stand there.
+ */
+function offsetOf(root: unknown, path: readonly PropertyKey[], key = false): number {
   let node = root;
   let offset = 0;
-  for (const step of path) {
+  for (const [i, step] of path.entries()) {
     if (isMap(node)) {
       const pair = node.items.find((item) => isScalar(item.key) && item.key.value === step);
       if (pair === undefined || !isPair(pair)) break;
       if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
+      if (key && i === path.length - 1) break;
       node = pair.value;
     } else if (isNode(node) && "items" in node && Array.isArray(node.items)) {
       node = node.items[step as number];

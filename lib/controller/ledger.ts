@@ -45,14 +45,16 @@ export class Ledger {
    * @throws {LedgerError} when it is damaged, made by a newer version, or held by another process.
    */
   constructor(path: string) {
+    let db: DatabaseSync | undefined;
     try {
-      this.#db = new DatabaseSync(path);
+      this.#db = db = new DatabaseSync(path);
       // Exclusive: two controllers on one ledger would each undo what the other does.
       this.#db.exec(`PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL;
         PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=0;`);
       this.#migrate();
       this.#nextId = this.#highestId() + 1;
     } catch (error) {
+      db?.close();
       const why = error instanceof Error ? error.message : String(error);
       throw new LedgerError(
         /locked/.test(why)
@@ -158,6 +160,7 @@ export class Ledger {
    * @returns whether there may be more to forget.
    */
   prune(before: number, keep: number): boolean {
+    this.setNote("highest_id", String(this.#nextId - 1));
     return Number(this.#prune.run(before, this.#nextId - keep).changes) === 1000;
   }
 

@@ -71,47 +71,62 @@ export class ProblemList {
   }
 }
 
-/** Splits a file into lines of words, telling `problems` what is not text as it should be. */
-export function readWordLines(input: string | Uint8Array, problems: ProblemList): WordLine[] {
+/**
+ * Splits a file into lines of words, telling `problems` what is not text as it should be. Lines come one
+ * by one, so that a reader can stop when there are too many problems.
+ */
+export function* readWordLines(
+  input: string | Uint8Array,
+  problems: ProblemList,
+): Generator<WordLine> {
   if (input.length > MAX_FILE_SIZE) {
     problems.add(1, "", 0, `File is larger than ${MAX_FILE_SIZE} bytes: split it`);
-    return [];
+    return;
   }
-  const lines = typeof input === "string" ? input.split("\n") : decodeLines(input, problems);
   const notes = { cr: 0, tabs: 0 };
-  const out: WordLine[] = [];
-  for (let i = 0; i < lines.length && !problems.full; i++) {
-    const line = lines[i];
-    if (line === undefined) continue;
-    const words = readLine(line, i + 1, problems, notes);
-    if (words !== undefined) out.push(words);
+  let number = 0;
+  for (const line of typeof input === "string" ? linesOf(input) : decodeLines(input, problems)) {
+    if (problems.full) return;
+    number++;
+    const words = line === undefined ? undefined : readLine(line, number, problems, notes);
+    if (words !== undefined) yield words;
   }
-  return out;
+}
+
+function* linesOf(text: string): Generator<string> {
+  for (let from = 0; from <= text.length;) {
+    const newline = text.indexOf("\n", from);
+    const end = newline === -1 ? text.length : newline;
+    yield text.slice(from, end);
+    from = end + 1;
+  }
 }
 
 /** Lines of UTF-8 bytes; a line that is not UTF-8 is `undefined` and a problem. */
-function decodeLines(bytes: Uint8Array, problems: ProblemList): (string | undefined)[] {
-  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+function* decodeLines(bytes: Uint8Array, problems: ProblemList): Generator<string | undefined> {
+  let text: string | undefined;
   try {
-    return strict.decode(bytes).split("\n");
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
   }
-  const lines: (string | undefined)[] = [];
+  if (text !== undefined) return yield* linesOf(text);
+  const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
+  let number = 0;
   for (let from = 0; from <= bytes.length;) {
     const newline = bytes.indexOf(10, from);
     const end = newline === -1 ? bytes.length : newline;
     const part = bytes.subarray(from, end);
-    const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(part);
-    const index = invalidIndex(part, text);
-    if (index === undefined) lines.push(text);
+    const line = lenient.decode(part);
+    const index = invalidIndex(part, line);
+    number++;
+    if (index === undefined) yield line;
     else {
-      problems.add(lines.length + 1, text, index, "Not valid UTF-8: save the file as UTF-8");
-      lines.push(undefined);
+      problems.add(number, line, index, "Not valid UTF-8: save the file as UTF-8");
+      yield undefined;
     }
     from = end + 1;
   }
-  return lines;
 }
 
 /** Where in the leniently decoded text the first byte that is not UTF-8 stood. */

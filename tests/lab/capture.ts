@@ -16,9 +16,13 @@ export interface CaptureOptions {
 export interface CapturedPacket {
   /** Milliseconds since the epoch, with the kernel's microseconds as fraction. */
   readonly time: number;
+  /** Address of the sender. */
   readonly source: string;
+  /** Port of the sender. */
   readonly sourcePort: number;
+  /** Address of the receiver. */
   readonly destination: string;
+  /** Port of the receiver. */
   readonly destinationPort: number;
   /** TCP flags in tcpdump's letters (`S`, `S.`, `P.`, `F.`, `R`), "" for UDP. */
   readonly flags: string;
@@ -83,15 +87,18 @@ export class Capture {
   }
 }
 
+const ENDPOINT = String.raw`(\d+\.\d+\.\d+\.\d+|[0-9a-f:]*:[0-9a-f:.]*)\.(\d+)`;
+const PACKET = new RegExp(
+  String.raw`^(\d+)\.(\d{1,6}) IP6? ${ENDPOINT} > ${ENDPOINT}: (?:Flags \[([^\]]*)\])?`,
+);
+
 /** Reads a line of `tcpdump -n -tt`; undefined when it is not of a TCP or UDP packet. */
 export function parsePacket(line: string): CapturedPacket | undefined {
-  const match = /^(\d+\.\d+) IP6? (\S+)\.(\d+) > (\S+)\.(\d+): (?:Flags \[([^\]]*)\]|UDP|)/.exec(
-    line,
-  );
+  const match = PACKET.exec(line);
   if (match === null) return undefined;
-  const [, time, source, sourcePort, destination, destinationPort, flags] = match;
+  const [, seconds, fraction, source, sourcePort, destination, destinationPort, flags] = match;
   return {
-    time: Number(time) * 1000,
+    time: Number(seconds) * 1000 + Number((fraction as string).padEnd(6, "0")) / 1000,
     source: source as string,
     sourcePort: Number(sourcePort),
     destination: destination as string,

@@ -21,8 +21,11 @@ export interface DiaperSpec {
 
 /** A line of the audit trail. */
 export interface AuditLine {
+  /** Such as `pinhole.opened`. */
   readonly event_type: string;
+  /** RFC 3339, UTC. */
   readonly timestamp: string;
+  /** What belongs to this kind of event. */
   readonly [field: string]: unknown;
 }
 
@@ -33,6 +36,7 @@ export const DIAPER_BINARY: string = fileURLToPath(
 
 /** The daemon of one host. */
 export class DiaperHost {
+  /** Where it runs. */
   readonly host: Host;
   /** Its configuration file. */
   readonly config: string;

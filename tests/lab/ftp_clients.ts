@@ -13,7 +13,9 @@ export type FtpClient = "curl" | "lftp";
 
 /** One transfer. */
 export interface FtpTransfer {
+  /** The program. */
   readonly client: FtpClient;
+  /** `fetch` is a download. */
   readonly direction: "fetch" | "store";
   /** The server's address. */
   readonly server: string;

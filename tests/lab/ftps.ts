@@ -23,11 +23,13 @@ export interface FtpsSpec {
 export interface FtpsSite {
   /** For `vsftpd CONFIG`; it stays in the foreground and listens on IPv4 and IPv6. */
   readonly config: string;
+  /** Control port. */
   readonly port: number;
   /** The self-signed certificate, for clients to verify the server by. */
   readonly certificate: string;
   /** Where uploads end up, on the server. */
   readonly uploads: string;
+  /** Size of `big.bin` in bytes. */
   readonly bigBytes: number;
   /** SHA-256 of `big.bin`, in hexadecimal. */
   readonly bigSha256: string;

@@ -15,6 +15,7 @@ export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Account to run as; root without it. */
   readonly user?: string;
+  /** Directory to run in; the lab's own without it. */
   readonly cwd?: string;
 }
 
@@ -28,7 +29,9 @@ export interface RunOptions extends ProgramOptions {
 
 /** What a program printed and how it ended. */
 export interface RunResult extends ExitStatus {
+  /** What it printed. */
   readonly stdout: string;
+  /** Its messages. */
   readonly stderr: string;
 }
 
@@ -37,9 +40,11 @@ export type ConnectOutcome = "connected" | "refused" | "unanswered";
 
 /** One host, or the perimeter's router. */
 export class Host {
+  /** Name within the lab. */
   readonly name: string;
   /** Name of its network namespace, as in `ip netns`. */
   readonly namespace: string;
+  /** All its addresses. */
   readonly addresses: readonly IpAddress[];
   readonly #directory: string;
   readonly #environment: Readonly<Record<string, string>>;

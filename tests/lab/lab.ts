@@ -16,12 +16,15 @@ import { Host } from "./host.ts";
 export interface HostSpec {
   /** 1 to 12 lower-case letters and digits. */
   readonly name: string;
+  /** IPv4 and IPv6 addresses. */
   readonly addresses: readonly string[];
 }
 
 /** The network that is wanted. */
 export interface LabSpec {
+  /** Hosts outside the perimeter. */
   readonly outside: readonly HostSpec[];
+  /** Hosts inside the perimeter. */
   readonly inside: readonly HostSpec[];
 }
 
@@ -40,6 +43,7 @@ const DOCUMENTATION = [
 
 /** A network of namespaces, for `await using`. */
 export class Lab {
+  /** Name of the lab and prefix of its namespaces. */
   readonly name: string;
   /** A directory for files, removed with the lab; others than root may pass through it. */
   readonly directory: string;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { labDirectory } from "./guard.ts";
 import { listenOn } from "./listener.ts";
 import { Lab, labPossible } from "./lab.ts";
 import { closePerimeter, openPerimeter } from "./perimeter.ts";
@@ -176,7 +177,6 @@ Deno.test({
     Deno.kill(doomed.guard, "SIGKILL");
     doomed.owner.kill("SIGKILL");
     await doomed.owner.output();
-    assert.ok(existsSync(`/run/netns/${doomed.name}-alice`), "the leftovers are there");
     await using _next = await Lab.create({ outside: [], inside: [] });
     assertNothingLeft(doomed.name);
   },
@@ -246,7 +246,7 @@ async function processEnd(pid: number): Promise<void> {
 function assertNothingLeft(name: string): void {
   const namespaces = existsSync("/run/netns") ? readdirSync("/run/netns") : [];
   assert.deepEqual(namespaces.filter((n) => n.startsWith(name)), []);
-  assert.ok(!existsSync(`${Deno.env.get("TMPDIR") ?? "/tmp"}/${name}`), "its directory is gone");
+  assert.ok(!existsSync(labDirectory(name)), "its directory is gone");
   const marked = readdirSync("/proc").filter((pid) => {
     if (!/^\d+$/.test(pid)) return false;
     try {

@@ -6,13 +6,17 @@
 
 /** One line of output, without its line end. */
 export interface OutputLine {
+  /** Where it was printed. */
   readonly stream: "stdout" | "stderr";
+  /** The line. */
   readonly text: string;
 }
 
 /** How a program ended: `code` is 128 + n after signal n. */
 export interface ExitStatus {
+  /** Exit code, or 128 + n. */
   readonly code: number;
+  /** The signal that ended it. */
   readonly signal: Deno.Signal | null;
 }
 

@@ -6,11 +6,15 @@
 
 /** One socket of /proc/net/tcp, tcp6, udp or udp6. */
 export interface SocketEntry {
+  /** Address family. */
   readonly family: 4 | 6;
+  /** Port here. */
   readonly localPort: number;
+  /** Port of the other end, 0 without one. */
   readonly remotePort: number;
   /** TCP state 0A, LISTEN; false for UDP. */
   readonly listening: boolean;
+  /** Inode of the socket, as in /proc/PID/fd. */
   readonly inode: number;
 }
 

@@ -24,6 +24,7 @@ export interface FtpsScenarioSpec {
 
 /** An attempt to transfer that must fail. */
 export interface DeniedTransfer {
+  /** The program. */
   readonly client: FtpClient;
   /** The client got in by the control connection and was given this data port. */
   readonly port: number | undefined;
@@ -33,7 +34,9 @@ export interface DeniedTransfer {
 
 /** An attempt of somebody to reach a data port by TCP. */
 export interface Attempt {
+  /** Address of who tried. */
   readonly from: string;
+  /** What became of it. */
   readonly outcome: ConnectOutcome;
   /** The attempt says something: whoever could pass the perimeter would have been connected. */
   readonly valid: boolean;
@@ -41,12 +44,19 @@ export interface Attempt {
 
 /** A transfer that must succeed, and what others could do meanwhile and afterwards. */
 export interface Transfer {
+  /** The program. */
   readonly client: FtpClient;
+  /** `fetch` is a download. */
   readonly direction: "fetch" | "store";
+  /** Address family. */
   readonly family: 4 | 6;
+  /** Size of the file. */
   readonly bytes: number;
+  /** From start to end of the client. */
   readonly seconds: number;
+  /** What arrived is what was sent. */
   readonly sha256_match: boolean;
+  /** The data port's pinhole. */
   readonly timeline: Timeline;
   /** The neighbour of the client, at the same port during the transfer. */
   readonly third: Attempt | undefined;
@@ -66,10 +76,15 @@ const STRETCH = 3;
 
 /** The scenario's network and what runs in it, for `await using`. */
 export class FtpsScenario {
+  /** The outside host that transfers. */
   readonly client: Host;
+  /** An outside host of the same prefixes. */
   readonly neighbour: Host;
+  /** The inside host and its own perimeter. */
   readonly server: Host;
+  /** The server's files. */
   readonly site: FtpsSite;
+  /** The daemon on the server. */
   readonly diaper: DiaperHost;
   readonly #lab: Lab;
   readonly #capture: Capture;

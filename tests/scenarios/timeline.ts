@@ -8,30 +8,43 @@ import type { AuditLine } from "../lab/diaper.ts";
 
 /** When what happened, in milliseconds since the epoch; undefined: it did not. */
 export interface Timeline {
+  /** The port that was bound. */
   readonly port: number;
   /** When the program called bind, by the agent's clock reading. */
   readonly bound: number | undefined;
+  /** When the broker was asked. */
   readonly asked: number | undefined;
+  /** When the policy allowed it. */
   readonly allowed: number | undefined;
   /** The rule that decided. */
   readonly rule: string | undefined;
+  /** When the enforcer had it. */
   readonly opened: number | undefined;
   /** Milliseconds from asking to open, measured by the daemon. */
   readonly openMs: number | undefined;
+  /** When the external host's first packet came. */
   readonly firstPacket: number | undefined;
+  /** When the enforcer no longer had it. */
   readonly closed: number | undefined;
   /** Why it was closed, in words. */
   readonly why: string | undefined;
+  /** The account of the program. */
   readonly user: string | undefined;
+  /** The path of the program. */
   readonly program: string | undefined;
+  /** Packets let in. */
   readonly packets: number | undefined;
+  /** Bytes let in. */
   readonly bytes: number | undefined;
 }
 
 /** Which pinhole is meant. */
 export interface PinholeKey {
+  /** The external host. */
   readonly source: string;
+  /** The internal host. */
   readonly destination: string;
+  /** The destination port. */
   readonly port: number;
   /** Only what happened from then on counts, in milliseconds since the epoch. */
   readonly since: number;

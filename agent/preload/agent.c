@@ -1,0 +1,24 @@
+/* Start of the interposition agent: see docs/protocols/agent-broker.md and pinhole.h. */
+#include <stddef.h>
+
+#include "config.h"
+#include "pinhole.h"
+#include "process.h"
+#include "real.h"
+#include "trunk.h"
+
+extern char **environ;
+
+/*
+ * Everything that may need rights, the file system or the dynamic linker happens here, before
+ * main can chroot, drop rights, or leave the network namespace. Without a broker the hooks pass
+ * everything on.
+ */
+__attribute__((constructor)) static void agent_start(void) {
+	if (real.fclose == NULL)
+		real_resolve();
+	if (!config_read(environ) || !process_start() || !trunk_start())
+		return;
+	pinhole_scan_inherited();
+	pinhole_active = true;
+}

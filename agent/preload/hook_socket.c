@@ -1,0 +1,59 @@
+/* Calls that make, bind and connect sockets. */
+#include <errno.h>
+
+#include "export.h"
+#include "fdtable.h"
+#include "pinhole.h"
+#include "process.h"
+#include "real.h"
+
+int socket(int domain, int type, int protocol) {
+	int fd = real.socket(domain, type, protocol);
+	/* The number's former use may have ended where no hook saw it (inside libc). */
+	if (fd >= 0 && fdtable_kind(fd) != FD_UNKNOWN && !process_is_shared())
+		fdtable_mark(fd, FD_UNKNOWN, 0);
+	return fd;
+}
+
+static int result_of(int error) {
+	if (error == 0)
+		return 0;
+	errno = error;
+	return -1;
+}
+
+int bind(int fd, const struct sockaddr *address, socklen_t length) {
+	int result = real.bind(fd, address, length);
+	return result == 0 ? result_of(pinhole_bound(fd, address, length)) : result;
+}
+
+int listen(int fd, int backlog) {
+	int result = real.listen(fd, backlog);
+	return result == 0 ? result_of(pinhole_listening(fd)) : result;
+}
+
+int accept(int fd, struct sockaddr *address, socklen_t *length) {
+	int accepted = real.accept(fd, address, length);
+	if (accepted >= 0)
+		pinhole_accepted(fd, accepted);
+	return accepted;
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
+	int accepted = real.accept4(fd, address, length, flags);
+	if (accepted >= 0)
+		pinhole_accepted(fd, accepted);
+	return accepted;
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t length) {
+	int result = real.connect(fd, address, length);
+	/* An interrupted connect goes on in the background, as one that does not block (connect(2)). */
+	if (result == 0 || errno == EINPROGRESS || errno == EINTR)
+		pinhole_connected(fd, address, length);
+	return result;
+}
+
+int __connect(int fd, const struct sockaddr *address, socklen_t length) {
+	return connect(fd, address, length);
+}

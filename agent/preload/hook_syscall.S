@@ -1,0 +1,42 @@
+/*
+ * syscall(): only calls that have hooks take another way. All others go on to libc's with stack
+ * and registers as they came, since a raw clone or vfork returns twice through here.
+ */
+#include <sys/syscall.h>
+
+	.text
+	.globl	syscall
+	.type	syscall, @function
+syscall:
+	.cfi_startproc
+	endbr64
+	cmpq	$SYS_close, %rdi
+	je	1f
+	leaq	-SYS_dup(%rdi), %rax
+	cmpq	$SYS_dup2 - SYS_dup, %rax
+	jbe	1f
+	leaq	-SYS_socket(%rdi), %rax
+	cmpq	$SYS_listen - SYS_socket, %rax
+	jbe	1f
+	cmpq	$SYS_fcntl, %rdi
+	je	1f
+	cmpq	$SYS_accept4, %rdi
+	je	1f
+	cmpq	$SYS_dup3, %rdi
+	je	1f
+	cmpq	$SYS_close_range, %rdi
+	je	1f
+	jmp	*real_page(%rip)
+1:	jmp	hook_syscall
+	.cfi_endproc
+	.size	syscall, . - syscall
+
+	.hidden	real_page
+	.hidden	hook_syscall
+	.section .note.GNU-stack, "", @progbits
+
+	.section .note.gnu.property, "a"
+	.align	8
+	.long	4, 16, 5
+	.asciz	"GNU"
+	.long	0xc0000002, 4, 3, 0	/* indirect branch tracking and shadow stack */

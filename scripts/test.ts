@@ -1,0 +1,108 @@
+/**
+ * Runs every check and test, says which failed or were skipped, and closes with the plain line
+ * `N passed, N failed`. Called by scripts/test.
+ *
+ * @module
+ */
+import { readJunit, type TestCase } from "./junit.ts";
+
+const JUNIT = "dist/junit.xml";
+
+/** A check that is a command. It passes when the command succeeds. */
+interface Check {
+  readonly name: string;
+  readonly command: readonly string[];
+}
+
+/** All TypeScript below the directories. */
+function sources(directories: readonly string[]): string[] {
+  return directories.flatMap((directory) =>
+    [...Deno.readDirSync(directory)].flatMap((entry) => {
+      const path = `${directory}/${entry.name}`;
+      if (entry.isDirectory) return sources([path]);
+      return entry.name.endsWith(".ts") ? [path] : [];
+    })
+  ).sort();
+}
+
+function checks(): Check[] {
+  const deno = Deno.execPath();
+  return [
+    { name: "build, C warnings as errors", command: ["scripts/build"] },
+    { name: "format", command: [deno, "fmt", "--quiet", "--check"] },
+    { name: "lint", command: [deno, "lint", "--quiet"] },
+    {
+      name: "types",
+      command: [
+        deno,
+        "check",
+        "--quiet",
+        "main.ts",
+        ...sources(["lib", "drivers", "niapp", "scripts", "tests"]),
+      ],
+    },
+    {
+      name: "documentation",
+      command: [deno, "doc", "--quiet", "--lint", ...sources(["lib", "drivers", "niapp"])],
+    },
+  ];
+}
+
+async function passes(check: Check): Promise<boolean> {
+  const [program = "", ...args] = check.command;
+  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
+  print(`${success ? "ok    " : "FAILED"} ${check.name}\n`);
+  if (!success) {
+    Deno.stdout.writeSync(stdout);
+    Deno.stdout.writeSync(stderr);
+  }
+  return success;
+}
+
+/** The test cases, and whether the runner itself did what it should. */
+async function runTests(paths: readonly string[]): Promise<{ cases: TestCase[]; broken: boolean }> {
+  await Deno.remove(JUNIT).catch((error: unknown) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "--allow-all", "--no-check", `--junit-path=${JUNIT}`, ...paths],
+  }).spawn();
+  const { success } = await child.status;
+  try {
+    const cases = readJunit(Deno.readTextFileSync(JUNIT));
+    // A test file that does not load fails the run without being a test case.
+    return { cases, broken: !success && !cases.some((test) => test.outcome === "failed") };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return { cases: [], broken: true };
+  }
+}
+
+function print(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+const paths = Deno.args;
+const failed: string[] = [];
+let passed = 0;
+for (const check of paths.length === 0 ? checks() : checks().slice(0, 1)) {
+  if (await passes(check)) passed++;
+  else failed.push(check.name);
+}
+const { cases, broken } = await runTests(paths);
+const skipped = cases.filter((test) => test.outcome === "skipped");
+passed += cases.filter((test) => test.outcome === "passed").length;
+for (const test of cases) {
+  if (test.outcome === "failed") failed.push(`${test.file}: ${test.name}`);
+}
+if (broken) failed.push("deno test (see above: a test file did not load, or the run was ended)");
+
+print("\n");
+for (const test of skipped) print(`skipped ${test.file}: ${test.name}\n`);
+for (const name of failed) print(`FAILED ${name}\n`);
+print(
+  `${passed} passed, ${failed.length} failed` +
+    (skipped.length === 0 ? "\n" : `, ${skipped.length} skipped\n`),
+);
+Deno.exit(failed.length === 0 ? 0 : 1);
