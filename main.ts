@@ -8,6 +8,21 @@ import { hideBundle, isWorker } from "./lib/sys/runtime.ts";
 
 const verbs: readonly Verb[] = [
   {
+    name: "up",
+    summary: "guard this host: broker, controller and nftables in one process",
+    load: () => import("./lib/cli/up.ts"),
+  },
+  {
+    name: "run",
+    summary: "run a program under the interposition agent",
+    load: () => import("./lib/cli/run.ts"),
+  },
+  {
+    name: "policy",
+    summary: "check, explain and test a policy",
+    load: () => import("./lib/cli/policy.ts"),
+  },
+  {
     name: "completions",
     summary: "print the completion script of a shell",
     load: () => import("./lib/cli/completions.ts"),
@@ -29,7 +44,9 @@ const verbs: readonly Verb[] = [
 ];
 
 /** What a worker does, by its name (startWorker). */
-const roles: Readonly<Record<string, () => Promise<unknown>>> = {};
+const roles: Readonly<Record<string, () => Promise<unknown>>> = {
+  // perimeter: () => import("./lib/controller/worker.ts"),
+};
 
 if (isWorker()) {
   const role = roles[self.name];

@@ -65,6 +65,8 @@ export function complete(program: Command, words: readonly string[]): Completion
   for (const word of words.slice(0, -1)) {
     if (expecting !== undefined) {
       expecting = undefined;
+    } else if (word === "help" && command === program && operands === 0) {
+      continue; // what comes next is a verb again
     } else if (word === "--" && !optionsEnded) {
       optionsEnded = true;
     } else if (word.startsWith("-") && word !== "-" && !optionsEnded) {
@@ -85,6 +87,7 @@ export function complete(program: Command, words: readonly string[]): Completion
     const option = findOption(command, prefix.slice(0, -1));
     return choices(option?.argChoices, option?.description ?? "", value, prefix);
   }
+  if (startsProgram(command) && operands > 0) return { candidates: [], otherwise: "files" };
   if (typed.startsWith("-") && !optionsEnded) return flags(command, typed);
   return operand(command, operands, typed, optionsEnded);
 }
@@ -98,11 +101,16 @@ function operand(command: Command, at: number, typed: string, optionsEnded: bool
   const argument = declared[at] ??
     (declared.at(-1)?.variadic === true ? declared.at(-1) : undefined);
   if (argument === undefined) return { candidates: commands, otherwise: undefined };
-  if (/^(program|command)$/i.test(argument.name()) || (optionsEnded && at > 0)) {
+  if (at === 0 && startsProgram(command)) {
     return { candidates: commands, otherwise: "command" };
   }
   const values = choices(argument.argChoices, argument.description, typed, "");
   return { candidates: [...commands, ...values.candidates], otherwise: values.otherwise };
+}
+
+/** True for verbs whose operands are a command line: what follows its first word is that program's. */
+function startsProgram(command: Command): boolean {
+  return command.registeredArguments[0]?.name() === "program";
 }
 
 function flags(command: Command, typed: string): Completion {

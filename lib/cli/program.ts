@@ -38,12 +38,13 @@ export async function runProgram(
   args: readonly string[],
 ): Promise<ExitCode> {
   const words = args.length === 0 ? [DEFAULT_VERB] : [...args];
+  const chosen = words[0] === "help" ? words[1] : words[0];
   try {
-    const program = await buildProgram(verbs, words[0] === "help" ? words[1] : words[0]);
+    const program = await buildProgram(verbs, chosen);
     await program.parseAsync(words, { from: "user" });
     return Deno.exitCode as ExitCode;
   } catch (error) {
-    return report(error);
+    return report(error, verbs.find((verb) => verb.name === chosen && verb.hidden !== true)?.name);
   }
 }
 
@@ -85,8 +86,12 @@ export async function buildProgram(
   return program;
 }
 
-/** Shows an error as a message with advice, and gives the exit code that it stands for. */
-export function report(error: unknown): ExitCode {
+/**
+ * Shows an error as a message with advice, and gives the exit code that it stands for.
+ *
+ * @param verb the verb that it comes from, for advice on its usage.
+ */
+export function report(error: unknown, verb?: string): ExitCode {
   if (error instanceof Deno.errors.BrokenPipe) return EXIT.BROKEN_PIPE;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT.DONE;
@@ -94,11 +99,8 @@ export function report(error: unknown): ExitCode {
     const message = error.code === "commander.help"
       ? "a subcommand is missing"
       : error.message.replace(/^error: /, "").replaceAll("\n", " ");
-    return show(
-      EXIT.USAGE,
-      message,
-      "diaper --help shows the verbs, diaper VERB --help one of them",
-    );
+    const help = verb === undefined ? "diaper --help" : `diaper ${verb} --help`;
+    return show(EXIT.USAGE, message, `${help} shows what is possible`);
   }
   if (error instanceof CliError) return show(error.code, error.message, error.next);
   if (hasNext(error)) return show(EXIT.FAILED, error.message, error.next);

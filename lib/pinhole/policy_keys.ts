@@ -122,8 +122,8 @@ function readHours(value: string): HourWindow {
     throw new FieldError(`${bad}; times go from 00:00 to 24:00`);
   }
   const [start, end] = [h1 * 60 + m1, h2 * 60 + m2];
-  if (start === end) {
-    throw new FieldError(`Hours ${quote(value)} begin where they end: leave hours out for all day`);
+  if (start % 1440 === end % 1440) {
+    throw new FieldError(`Hours ${quote(value)} end where they begin: leave hours out for all day`);
   }
   return { start, end };
 }

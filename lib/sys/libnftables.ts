@@ -20,8 +20,8 @@ const SYMBOLS = {
 const LIBRARY = "libnftables.so.1";
 const JSON_OUTPUT = 1 << 4;
 const TERSE = 1 << 11;
-/** Numbers for protocols, ports, priorities and users: output that does not depend on /etc files. */
-const NUMERIC = (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10);
+/** Numbers for protocols, priorities, symbols and times: output that no /etc file changes. */
+const NUMERIC = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10);
 
 /** What a command did: `ok`, what it printed, and its error messages. */
 export interface NftResult {

@@ -197,9 +197,9 @@ function hasPort(ps: readonly ModelPorts[] | undefined, n: number): boolean {
 /** Port 0 is the set of all ports: allow must hold all of it, deny must touch it. */
 function hasSourcePort(r: ModelRule, n: number): boolean {
   if (n !== 0) return hasPort(r.sourcePorts, n);
-  const all = Array.from({ length: 65535 }, (_, i) => i + 1);
-  if (r.sourcePorts === undefined) return true;
-  return r.effect === "deny" || all.every((p) => hasPort(r.sourcePorts, p));
+  if (r.sourcePorts === undefined || r.effect === "deny") return true;
+  const behind = r.sourcePorts.map((p) => p.last + 1).filter((p) => p <= 65535);
+  return [1, ...behind].every((p) => hasPort(r.sourcePorts, p));
 }
 
 /** On the ring of the week's minutes, is the moment inside a window that begins on one of the days? */
