@@ -8,21 +8,6 @@ import { hideBundle, isWorker } from "./lib/sys/runtime.ts";
 
 const verbs: readonly Verb[] = [
   {
-    name: "up",
-    summary: "guard this host: broker, controller and nftables in one process",
-    load: () => import("./lib/cli/up.ts"),
-  },
-  {
-    name: "run",
-    summary: "run a program under the interposition agent",
-    load: () => import("./lib/cli/run.ts"),
-  },
-  {
-    name: "policy",
-    summary: "check, explain and test a policy",
-    load: () => import("./lib/cli/policy.ts"),
-  },
-  {
     name: "completions",
     summary: "print the completion script of a shell",
     load: () => import("./lib/cli/completions.ts"),
@@ -35,6 +20,41 @@ const verbs: readonly Verb[] = [
       const { registerAnswer } = await import("./lib/cli/completions.ts");
       return { register: (parent) => registerAnswer(parent, (verb) => buildProgram(verbs, verb)) };
     },
+  },
+  {
+    name: "doctor",
+    summary: "check what this host offers, and say how to mend what is missing",
+    load: () => import("./lib/cli/doctor.ts"),
+  },
+  {
+    name: "observe",
+    summary: "show what was asked, allowed, refused, opened and closed, and why",
+    load: () => import("./lib/cli/observe.ts"),
+  },
+  {
+    name: "pinhole",
+    summary: "open, close and list pinholes by hand",
+    load: () => import("./lib/cli/pinhole.ts"),
+  },
+  {
+    name: "policy",
+    summary: "check, explain and test a policy",
+    load: () => import("./lib/cli/policy.ts"),
+  },
+  {
+    name: "run",
+    summary: "run a program under the interposition agent",
+    load: () => import("./lib/cli/run.ts"),
+  },
+  {
+    name: "status",
+    summary: "show who guards this host, since when, and what is not well",
+    load: () => import("./lib/cli/status.ts"),
+  },
+  {
+    name: "up",
+    summary: "guard this host: broker, controller and nftables in one process",
+    load: () => import("./lib/cli/up.ts"),
   },
   {
     name: "version",

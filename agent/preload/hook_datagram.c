@@ -1,5 +1,7 @@
 /* Calls that move datagrams: the first one to or from a host names the peer. */
+#include <limits.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "export.h"
 #include "fdtable.h"
@@ -12,24 +14,30 @@ static bool is_control_datagram(int fd, int flags) {
 	       (flags & MSG_ERRQUEUE) == 0;
 }
 
+/* Gives the program what the kernel would: as much of the address as there is room for, and the
+ * length that it has. */
+static void hand_on(void *to, socklen_t *length, const struct sockaddr_storage *from,
+                    socklen_t from_length) {
+	memcpy(to, from, *length < from_length ? *length : from_length);
+	*length = from_length;
+}
+
+/* With room for the sender, also when the program has too little, or does not want to know. */
 ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags,
                  struct sockaddr *restrict address, socklen_t *restrict length) {
-	if (!is_control_datagram(fd, flags))
+	struct sockaddr_storage sender;
+	socklen_t sender_length = sizeof sender;
+	bool wanted = address != NULL && length != NULL;
+	/* What the kernel refuses is left to it. */
+	if (!is_control_datagram(fd, flags) || (wanted && *length > INT_MAX) ||
+	    (address != NULL && length == NULL))
 		return real.recvfrom(fd, buffer, size, flags, address, length);
-	struct sockaddr_storage own;
-	socklen_t own_length = sizeof own;
-	struct sockaddr *at = address;
-	socklen_t room = own_length;
-	/* A program that does not want to know the sender still has one. */
-	if (address == NULL || length == NULL) {
-		at = (struct sockaddr *)&own;
-		length = &own_length;
-	} else {
-		room = *length;
-	}
-	ssize_t result = real.recvfrom(fd, buffer, size, flags, at, length);
-	if (result >= 0)
-		pinhole_received(fd, at, *length < room ? *length : room);
+	ssize_t result = real.recvfrom(fd, buffer, size, flags, (struct sockaddr *)&sender, &sender_length);
+	if (result < 0)
+		return result;
+	if (wanted)
+		hand_on(address, length, &sender, sender_length);
+	pinhole_received(fd, (struct sockaddr *)&sender, sender_length);
 	return result;
 }
 
@@ -59,23 +67,20 @@ ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t size, size_t room, 
 }
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
-	if (message == NULL || !is_control_datagram(fd, flags))
+	struct sockaddr_storage sender;
+	if (message == NULL || message->msg_namelen > INT_MAX || !is_control_datagram(fd, flags))
 		return real.recvmsg(fd, message, flags);
-	struct sockaddr_storage own;
 	struct msghdr copy = *message;
-	if (message->msg_name == NULL) {
-		copy.msg_name = &own;
-		copy.msg_namelen = sizeof own;
-	}
-	socklen_t room = copy.msg_namelen;
+	copy.msg_name = &sender;
+	copy.msg_namelen = sizeof sender;
 	ssize_t result = real.recvmsg(fd, &copy, flags);
 	if (result < 0)
 		return result;
-	pinhole_received(fd, copy.msg_name, copy.msg_namelen < room ? copy.msg_namelen : room);
 	if (message->msg_name != NULL)
-		message->msg_namelen = copy.msg_namelen;
+		hand_on(message->msg_name, &message->msg_namelen, &sender, copy.msg_namelen);
 	message->msg_controllen = copy.msg_controllen;
 	message->msg_flags = copy.msg_flags;
+	pinhole_received(fd, (struct sockaddr *)&sender, copy.msg_namelen);
 	return result;
 }
 

@@ -27,8 +27,11 @@ export interface LiveSocket {
 export interface SocketTruth {
   /** Sockets that are bound but neither listen nor are connected are in the dump too. */
   readonly coversBound: boolean;
-  /** Calls `visit` for each socket that holds a local port, connections in TIME_WAIT excluded. */
-  dump(visit: (socket: LiveSocket) => void): void;
+  /**
+   * Calls `visit` for each TCP connection, or for all sockets that hold a local port. What is left of a
+   * connection in TIME_WAIT is no socket.
+   */
+  dump(what: "connections" | "all", visit: (socket: LiveSocket) => void): void;
 }
 
 /** Shortest time between two dumps, as a multiple of what the last one took. */
@@ -100,7 +103,7 @@ export class Lifetimes {
     if (used.length === 0) return;
     const connections = new Set<string>();
     const ports = new Set(used.map((p) => p.tuple.destinationPort));
-    this.#dump((s) => {
+    this.#dump("connections", (s) => {
       if (s.protocol === "tcp" && s.remote !== undefined && ports.has(s.localPort)) {
         connections.add(`${s.localPort}|${s.remote}`);
       }
@@ -115,7 +118,7 @@ export class Lifetimes {
   reconcile(): void {
     const cookies = new Set<bigint>();
     const connections = new Set<string>();
-    this.#dump((s) => {
+    this.#dump("all", (s) => {
       cookies.add(s.cookie);
       if (s.remote !== undefined) connections.add(`${s.localPort}|${s.remote}`);
     });
@@ -173,9 +176,9 @@ export class Lifetimes {
     this.#execution.close(p, "socket-closed");
   }
 
-  #dump(visit: (socket: LiveSocket) => void): void {
+  #dump(what: "connections" | "all", visit: (socket: LiveSocket) => void): void {
     const start = performance.now();
-    this.#truth.dump(visit);
+    this.#truth.dump(what, visit);
     const end = performance.now();
     this.#nextDump = end + Math.max(MIN_SPACING_MS, (end - start) * DUMP_SPACING);
   }

@@ -77,6 +77,7 @@ export class RuleIndex {
   readonly #names = new Map<string, number>();
   readonly #sources: AddressRanks;
   readonly #destinations: AddressRanks;
+  readonly #boxes: Int32Array;
 
   /** Indexes rules, in their order. */
   constructor(rules: readonly PolicyRule[]) {
@@ -85,6 +86,7 @@ export class RuleIndex {
       rules.flatMap((r) => r.destinations === "*" ? [] : r.destinations),
     );
     this.#rules = rules.map((rule) => this.#numbers(rule));
+    this.#boxes = this.#packBoxes();
     const ids = rules.map((_, id) => id);
     this.allow = this.#groups(ids.filter((id) => rules[id]?.effect === "allow"));
     this.deny = this.#groups(ids.filter((id) => rules[id]?.effect === "deny"));
@@ -149,16 +151,41 @@ export class RuleIndex {
 
   /** True when all eight fields of the rule match the point; its keys are not looked at. */
   matches(id: number, p: Point): boolean {
-    const r = this.#rules[id] as Numbers;
-    return (r.protocols & p.protocol) !== 0 &&
-      (r.destinationPorts === undefined || within(r.destinationPorts, p.destinationPort)) &&
+    const box = this.#boxes;
+    const at = id * BOX;
+    if (
+      p.destination < (box[at] as number) || p.destination > (box[at + 1] as number) ||
+      p.source < (box[at + 2] as number) || p.source > (box[at + 3] as number) ||
+      p.destinationPort < (box[at + 4] as number) || p.destinationPort > (box[at + 5] as number) ||
+      ((box[at + 6] as number) & p.protocol) === 0
+    ) return false;
+    return box[at + 7] === BOX_IS_ALL || this.#matchesWhole(this.#rules[id] as Numbers, p);
+  }
+
+  #matchesWhole(r: Numbers, p: Point): boolean {
+    return (r.delegates === undefined || r.delegates.includes(p.delegate)) &&
+      (r.users === undefined || r.users.includes(p.user)) &&
       (r.destinations === undefined || within(r.destinations, p.destination)) &&
       (r.sources === undefined || within(r.sources, p.source)) &&
-      (r.delegates === undefined || r.delegates.includes(p.delegate)) &&
-      (r.users === undefined || r.users.includes(p.user)) &&
+      (r.destinationPorts === undefined || within(r.destinationPorts, p.destinationPort)) &&
       (r.sourcePorts === undefined ||
         // Port 0 is any: no limited allow covers all of it, every limited deny touches it.
         (p.sourcePort === 0 ? r.deny : within(r.sourcePorts, p.sourcePort)));
+  }
+
+  /** The bounds of each rule side by side, to turn most away without touching the rule itself. */
+  #packBoxes(): Int32Array {
+    const boxes = new Int32Array(this.#rules.length * BOX);
+    this.#rules.forEach((r, id) => {
+      const simple = r.delegates === undefined && r.users === undefined &&
+        r.sourcePorts === undefined && isOne(r.sources) && isOne(r.destinations) &&
+        isOne(r.destinationPorts);
+      const bounds = [r.destinations, r.sources, r.destinationPorts].flatMap((pairs) =>
+        pairs === undefined ? [-0x80000000, 0x7fffffff] : [Math.min(...pairs), Math.max(...pairs)]
+      );
+      boxes.set([...bounds, r.protocols, simple ? BOX_IS_ALL : 0], id * BOX);
+    });
+    return boxes;
   }
 
   #numbers(rule: PolicyRule): Numbers {
@@ -229,12 +256,19 @@ export class RuleIndex {
 }
 
 const NONE = new Int32Array(0);
+/** Numbers in the box of a rule: three bounds, protocols, and whether the box is all there is. */
+const BOX = 8;
+const BOX_IS_ALL = 1;
 /** With so few rules left another field is not worth counting. */
 const FEW = 4;
 
 /** A protocol, or any, as bits of {@link Point.protocol}. */
 export function protocolBits(protocol: Protocol | "*"): number {
   return protocol === "tcp" ? 1 : protocol === "udp" ? 2 : 3;
+}
+
+function isOne(pairs: Int32Array | undefined): boolean {
+  return pairs === undefined || pairs.length === 2;
 }
 
 function within(pairs: Int32Array, x: number): boolean {

@@ -4,9 +4,14 @@ import { agentLibrary, agentLibraryPath, AssetError, placeFile } from "../../lib
 const ignore = Deno.uid() !== 0;
 const CONTENT = new TextEncoder().encode("a file that programs load\n");
 
+const NAME = "diaper-assets-test";
+
 /** A directory below which all is this user's: not /tmp, which is nobody's. */
 async function withPlace(fn: (place: string) => void): Promise<void> {
-  const place = `/var/cache/diaper-test-${crypto.randomUUID()}`;
+  const place = `/var/cache/${NAME}`;
+  for (const entry of Deno.readDirSync("/var/cache")) { // of a run that was ended
+    if (entry.name === NAME) await Deno.remove(place, { recursive: true });
+  }
   await Deno.mkdir(place, { mode: 0o755 });
   try {
     fn(place);

@@ -25,7 +25,7 @@ class Bench {
     this.execution = new Execution(this.enforcer, this.ledger, this.table, this.audit, 3600);
     this.lifetimes = new Lifetimes(this.table, this.execution, this.enforcer, {
       coversBound: true,
-      dump: (visit) => {
+      dump: (_what, visit) => {
         this.dumps++;
         this.sockets.forEach(visit);
       },

@@ -62,20 +62,22 @@ Deno.test("rules that say nothing are told", () => {
   }
 });
 
-Deno.test("a rule that is told not to be needed changes nothing when it is taken out", () => {
-  fc.assert(fc.property(
-    fc.array(modelRule, { minLength: 2, maxLength: 10 }),
-    fc.array(modelQuestion, { minLength: 10, maxLength: 20 }),
-    (model, questions) => {
-      const { rules } = parsePolicy(model.map(ruleLine).join("\n"), "f");
-      const idle = checkPolicy(rules, 0).map((w) => w.line);
-      const all = compilePolicy(rules);
-      const line = idle[0];
-      const fewer = compilePolicy(rules.filter((r) => r.line !== line));
-      for (const q of questions) {
-        const state = { openPinholes: () => q.open, recentRequests: () => q.recent };
-        assert.equal(fewer.decide(q, state).permitted, all.decide(q, state).permitted);
-      }
-    },
-  ));
+Deno.test("rules that are told not to be needed change nothing when all are taken out", () => {
+  fc.assert(
+    fc.property(
+      fc.array(modelRule, { minLength: 2, maxLength: 10 }),
+      fc.array(modelQuestion, { minLength: 10, maxLength: 20 }),
+      (model, questions) => {
+        const { rules } = parsePolicy(model.map(ruleLine).join("\n"), "f");
+        const idle = checkPolicy(rules, 0).map((w) => w.line);
+        const all = compilePolicy(rules);
+        const fewer = compilePolicy(rules.filter((r) => !idle.includes(r.line)));
+        for (const q of questions) {
+          const state = { openPinholes: () => q.open, recentRequests: () => q.recent };
+          assert.equal(fewer.decide(q, state).permitted, all.decide(q, state).permitted);
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
 });

@@ -1,0 +1,154 @@
+/**
+ * `diaper status`: who guards this host, since when, how well, and what to do where it is not well.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import { configOption, readConfig } from "./config_option.ts";
+import { askForOne } from "./control_client.ts";
+import { type DaemonStatus, readStatus } from "./daemon_data.ts";
+import { EXIT } from "./exit.ts";
+import { durationText, printJson, printLine, style, visible } from "./output.ts";
+
+/** Something that is not as it should be. A `failure` keeps pinholes from being opened or closed. */
+export interface HealthProblem {
+  readonly severity: "failure" | "warning";
+  readonly text: string;
+  /** What to do about it. */
+  readonly next: string;
+}
+
+interface StatusOptions {
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+/** Adds the verb. */
+export function register(parent: Command): void {
+  parent.command("status")
+    .description("Show who guards this host, since when, and what is not well.")
+    .addOption(configOption())
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 guarded, 1 guarded but something has failed, 4 the daemon does not run.",
+    )
+    .action(show);
+}
+
+async function show(options: StatusOptions): Promise<void> {
+  const { config, file } = readConfig(options.config);
+  const status = readStatus(await askForOne(config, { op: "status" }));
+  const health = healthOf(status, await modifiedAt(status.policy.file));
+  if (options.json === true) printJson({ ...status, config: file, health });
+  else for (const line of statusLines(status, health, Date.now())) printLine(line);
+  if (health.some((p) => p.severity === "failure")) Deno.exitCode = EXIT.FAILED;
+}
+
+/** How full a perimeter is before it is said. */
+const NEARLY_FULL = 0.9;
+
+/**
+ * What is not well with a perimeter.
+ *
+ * @param policyChanged when its policy file was changed last; undefined when that cannot be seen.
+ */
+export function healthOf(status: DaemonStatus, policyChanged: number | undefined): HealthProblem[] {
+  const problems: HealthProblem[] = [];
+  const add = (severity: HealthProblem["severity"], text: string, next: string) =>
+    problems.push({ severity, text, next });
+  const { enforcer, policy, pinholes } = status;
+  if (enforcer.failed !== null) {
+    add(
+      "failure",
+      `${enforcer.name} does not do what it is told: ${enforcer.failed}`,
+      "it is tried again; sudo diaper doctor looks for the cause",
+    );
+  }
+  if (status.audit_failed !== null) {
+    add(
+      "failure",
+      `the audit trail cannot be written, nothing is opened: ${status.audit_failed}`,
+      "make room on its file system (df), or mend its rights; log_dir in diaper.yaml(5) names it",
+    );
+  }
+  if (pinholes.open >= pinholes.capacity * NEARLY_FULL) {
+    const full = pinholes.open >= pinholes.capacity;
+    add(
+      full ? "failure" : "warning",
+      `the perimeter is ${full ? "full" : "nearly full"}: ${pinholes.open} of ${pinholes.capacity}`,
+      "see who holds them: diaper pinhole list; raise perimeter.capacity in diaper.yaml(5)",
+    );
+  }
+  if (policy.rules === 0) {
+    add("warning", `${policy.file} has no rules: nothing is opened`, "write rules: diaper-policy(5)");
+  }
+  if (policyChanged !== undefined && policyChanged > Date.parse(policy.loaded_at)) {
+    add(
+      "warning",
+      `${policy.file} was changed after it was loaded`,
+      `diaper policy check ${policy.file} && sudo kill -HUP ${status.pid}`,
+    );
+  }
+  if (!status.notices) {
+    add(
+      "warning",
+      "the kernel gives no notices of closed sockets: pinholes close up to a second late",
+      "sudo diaper doctor says what is missing",
+    );
+  }
+  if (status.sweep !== null && status.sweep.repaired > 0) {
+    add(
+      "warning",
+      `the last sweep put back ${status.sweep.repaired} entries that somebody had removed`,
+      "find out who else changes the filter: nft monitor",
+    );
+  }
+  return problems;
+}
+
+/** A status for people, line by line. */
+export function statusLines(
+  status: DaemonStatus,
+  health: readonly HealthProblem[],
+  now: number,
+): string[] {
+  const { enforcer, policy, pinholes, counts, sweep } = status;
+  const rows: [string, string][] = [
+    ["guarded", `since ${since(status.started_at, now)}, process ${status.pid} (${status.role})`],
+    ["enforcer", `${enforcer.name}, ${enforcer.failed === null ? "works" : "failed"}`],
+    ["policy", `${policy.file}, ${policy.rules} rules, loaded ${since(policy.loaded_at, now)}`],
+    ["pinholes", `${pinholes.open} open, room for ${pinholes.capacity}`],
+    ["agents", `${status.channels} connected`],
+    ["so far", Object.entries(counts).map(([what, n]) => `${n} ${what}`).join(", ")],
+  ];
+  if (sweep !== null) {
+    rows.push([
+      "sweep",
+      `${sweep.pinholes} looked at, ${sweep.repaired} put back, ${sweep.idle} idle`,
+    ]);
+  }
+  rows.push(["health", health.length === 0 ? "good" : `${health.length} to look at`]);
+  const lines = rows.map(([name, text]) => `${style("bold", name.padEnd(9))} ${visible(text)}`);
+  for (const { severity, text, next } of health) {
+    const colour = severity === "failure" ? "red" : "yellow";
+    lines.push(`  ${style(colour, `${severity}:`)} ${visible(text)}`, `    next: ${visible(next)}`);
+  }
+  return lines;
+}
+
+function since(time: string, now: number): string {
+  return `${time} (${durationText(Math.max(0, now - Date.parse(time)))})`;
+}
+
+async function modifiedAt(file: string): Promise<number | undefined> {
+  try {
+    return (await Deno.stat(file)).mtime?.getTime();
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied ||
+      error instanceof Deno.errors.NotADirectory
+    ) return undefined;
+    throw error;
+  }
+}

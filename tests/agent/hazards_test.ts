@@ -1,0 +1,159 @@
+/** Programs that are hard on an interposition agent print the same with it and without it. */
+import assert from "node:assert/strict";
+import { type Build, type Libc, runPlain, runWatched, withBuild } from "./support.ts";
+
+const A = "10.77.0.1";
+
+/** A pinhole on a TCP port of the host for a client that came to the usual control port. */
+function tcp(port: number, source = "10.77.0.2"): string {
+  return `tcp ${A} ${port} for ${source} by ${A} 2121`;
+}
+
+function udp(port: number, source: string, local = A): string {
+  return `udp ${local} ${port} for ${source} by ${A} 6969`;
+}
+
+interface Hazard {
+  /** Name and arguments, as in tests/agent/programs/main.c. */
+  readonly run: string;
+  /** The pinholes that are asked for, in order; `*` stands for a port that the kernel chose. */
+  readonly opens: string[];
+  /** Calls that one of the libraries does not have. */
+  readonly only?: Libc;
+}
+
+const family = [3010, 3011, 3012, 3013, 3014].map((port) => tcp(port));
+
+const HAZARDS: Hazard[] = [
+  { run: "dup", opens: [tcp(3001)] },
+  { run: "dup_pending", opens: [tcp(3002)] },
+  { run: "close_all loop", opens: [tcp(3003)] },
+  { run: "close_all raw", opens: [tcp(3003)] },
+  { run: "close_all close_range", opens: [tcp(3003)] },
+  { run: "close_all listed", opens: [tcp(3003)] },
+  { run: "close_all dup2", opens: [tcp(3003)] },
+  { run: "close_all closefrom", opens: [tcp(3003)], only: "glibc" },
+  { run: "close_all libc_close_range", opens: [tcp(3003)], only: "glibc" },
+  { run: "fclose", opens: [tcp(3004), tcp(3005)] },
+  { run: "small_limit", opens: [tcp(3006)] },
+  { run: "process fork", opens: family },
+  { run: "process clone", opens: family },
+  { run: "process clone_newipc", opens: family },
+  { run: "process _Fork", opens: family, only: "glibc" },
+  { run: "two_sessions", opens: [tcp(3020), tcp(3021, "10.77.0.3")] },
+  { run: "daemon", opens: [tcp(3015)] },
+  { run: "vfork", opens: [tcp(3016, "10.77.0.3")] },
+  { run: "spawn", opens: [tcp(3017)] },
+  { run: "exec", opens: [tcp(3018)] },
+  { run: "activated", opens: [tcp(3019)] },
+  { run: "sandbox", opens: [tcp(3030), tcp(3031)] },
+  { run: "accept", opens: [tcp(3040), tcp(3041, "10.77.0.3"), tcp(3042, "10.77.0.4")] },
+  { run: "local", opens: [] },
+  {
+    run: "no_port",
+    opens: [A, "0.0.0.0", A].map((local) => `tcp ${local} * for 10.77.0.2 by ${A} 2121`),
+  },
+  { run: "early", opens: [tcp(3060), tcp(3061)] },
+  {
+    run: "dual_stack",
+    opens: [
+      `tcp :: 3070 for 10.77.0.2 by ${A} 2121`,
+      "tcp fd77::1 3071 for fd77::2 by fd77::1 2121",
+    ],
+  },
+  { run: "two_families", opens: ["tcp fd77::1 3072 for fd77::2 by fd77::1 2121"] },
+  ...["bind", "own_port", "chosen_port", "nonblocking"].map((how) => ({
+    run: `client ${how}`,
+    opens: [`tcp ${A} 3081 for 10.77.0.5 by ${A} *`],
+  })),
+  { run: "client early", opens: [`tcp ${A} * for 10.77.0.5 by ${A} *`] },
+  { run: "raw", opens: [tcp(3095)] },
+  {
+    run: "udp_server",
+    opens: [
+      udp(3100, "10.77.0.2"),
+      udp(3101, "10.77.0.3", "0.0.0.0"),
+      udp(3102, "10.77.0.4"),
+      udp(3103, "10.77.0.5"),
+      `tcp ${A} 3104 for 10.77.0.2 by ${A} 6969`,
+    ],
+  },
+  { run: "udp_same_number", opens: [1, 2].map(() => tcp(2121).replace("tcp", "udp")) },
+  { run: "udp_client", opens: [`udp ${A} * for 10.77.0.5 by ${A} *`] },
+  { run: "storm 50", opens: Array.from({ length: 50 }, (_, i) => tcp(4000 + i)) },
+  { run: "state", opens: [tcp(3110)] },
+  { run: "cancel", opens: [] },
+];
+
+/** Ports that the kernel chose (32768 and up by default) as `*`. */
+function withoutChosenPorts(opens: string[]): string[] {
+  return opens.map((open) =>
+    open.replaceAll(/ (3276[89]|327[7-9]\d|32[89]\d\d|3[3-9]\d{3}|[45]\d{4}|60\d{3})\b/g, " *")
+  );
+}
+
+async function compare(build: Build, libc: Libc, hazard: Hazard): Promise<void> {
+  const program = [build.hazard[libc], ...hazard.run.split(" ")];
+  const { broker, ...watched } = await runWatched(build, program);
+  assert.deepEqual(watched, await runPlain(program));
+  assert.equal(watched.code, 0, watched.stdout + watched.stderr);
+  assert.deepEqual(withoutChosenPorts(broker.opens()), hazard.opens);
+  for (const event of broker.events) {
+    assert.notEqual(event.event, "error", JSON.stringify(event));
+    // Each process asks over a channel that the kernel names it by.
+    if (event.event === "open") assert.equal(event.pid, event.channel_pid);
+  }
+}
+
+Deno.test({
+  name: "programs see the same with and without the agent (needs root)",
+  ignore: Deno.uid() !== 0,
+  fn: (t) =>
+    withBuild(async (build) => {
+      for (const libc of ["glibc", "musl"] as const) {
+        for (const hazard of HAZARDS) {
+          if (hazard.only !== undefined && hazard.only !== libc) continue;
+          await t.step(`${libc}: ${hazard.run}`, () => compare(build, libc, hazard));
+        }
+      }
+    }),
+});
+
+Deno.test({
+  name: "threads ask at the same time, each for its own peer (needs root)",
+  ignore: Deno.uid() !== 0,
+  fn: () =>
+    withBuild(async (build) => {
+      for (const libc of ["glibc", "musl"] as const) {
+        const many = await runWatched(build, [build.hazard[libc], "threads"]);
+        assert.equal(many.stdout, "failed: 0\n");
+        const all = Array.from({ length: 500 }, (_, i) => tcp(5000 + i));
+        assert.deepEqual(many.broker.opens().sort(), all);
+
+        const peers = await runWatched(build, [build.hazard[libc], "thread_peers"]);
+        assert.equal(peers.stdout, "failed: 0\n");
+        const each = [2, 3, 4, 5].map((host) => tcp(3150 + host, `10.77.0.${host}`));
+        assert.deepEqual(peers.broker.opens().sort(), each);
+      }
+    }),
+});
+
+Deno.test({
+  name: "handlers run while bind waits, and may bind, or leave it (needs root)",
+  ignore: Deno.uid() !== 0,
+  fn: () =>
+    withBuild(async (build) => {
+      const settings = { broker: ["delay_ms=20"] };
+      for (const libc of ["glibc", "musl"] as const) {
+        const storm = await runWatched(build, [build.hazard[libc], "storm", "20", "x"], settings);
+        assert.equal(storm.stdout, "failed: 0\nmask kept: 1\nhandler ran in a bind: 1\n");
+        const nested = await runWatched(build, [build.hazard[libc], "nested"], settings);
+        assert.equal(nested.stdout, "outer: 0\n");
+        assert.deepEqual(nested.broker.opens(), [tcp(3140), tcp(3141)]);
+        const left = await runWatched(build, [build.hazard[libc], "longjmp"], settings);
+        const plain = await runPlain([build.hazard[libc], "longjmp"]);
+        assert.equal(left.stdout, plain.stdout);
+        assert.equal(left.broker.opens().at(-1), tcp(3130));
+      }
+    }),
+});
