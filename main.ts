@@ -8,38 +8,9 @@ import { hideBundle, isWorker } from "./lib/sys/runtime.ts";
 
 const verbs: readonly Verb[] = [
   {
-    name: "completions",
-    summary: "print the completion script of a shell",
-    load: () => import("./lib/cli/completions.ts"),
-  },
-  {
-    name: "complete",
-    summary: "answer a completion script",
-    hidden: true,
-    load: async () => {
-      const { registerAnswer } = await import("./lib/cli/completions.ts");
-      return { register: (parent) => registerAnswer(parent, (verb) => buildProgram(verbs, verb)) };
-    },
-  },
-  {
-    name: "doctor",
-    summary: "check what this host offers, and say how to mend what is missing",
-    load: () => import("./lib/cli/doctor.ts"),
-  },
-  {
-    name: "observe",
-    summary: "show what was asked, allowed, refused, opened and closed, and why",
-    load: () => import("./lib/cli/observe.ts"),
-  },
-  {
-    name: "pinhole",
-    summary: "open, close and list pinholes by hand",
-    load: () => import("./lib/cli/pinhole.ts"),
-  },
-  {
-    name: "policy",
-    summary: "check, explain and test a policy",
-    load: () => import("./lib/cli/policy.ts"),
+    name: "up",
+    summary: "guard this host: broker, controller and nftables in one process",
+    load: () => import("./lib/cli/up.ts"),
   },
   {
     name: "run",
@@ -52,20 +23,49 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/status.ts"),
   },
   {
-    name: "up",
-    summary: "guard this host: broker, controller and nftables in one process",
-    load: () => import("./lib/cli/up.ts"),
+    name: "pinhole",
+    summary: "open, close and list pinholes by hand",
+    load: () => import("./lib/cli/pinhole.ts"),
+  },
+  {
+    name: "observe",
+    summary: "show what was asked, allowed, refused, opened and closed, and why",
+    load: () => import("./lib/cli/observe.ts"),
+  },
+  {
+    name: "policy",
+    summary: "check, explain and test a policy",
+    load: () => import("./lib/cli/policy.ts"),
+  },
+  {
+    name: "doctor",
+    summary: "check what this host offers, and say how to mend what is missing",
+    load: () => import("./lib/cli/doctor.ts"),
+  },
+  {
+    name: "completions",
+    summary: "print the completion script of a shell",
+    load: () => import("./lib/cli/completions.ts"),
   },
   {
     name: "version",
     summary: "print the version, the kind of binary and the runtime",
     load: () => import("./lib/cli/version.ts"),
   },
+  {
+    name: "complete",
+    summary: "answer a completion script",
+    hidden: true,
+    load: async () => {
+      const { registerAnswer } = await import("./lib/cli/completions.ts");
+      return { register: (parent) => registerAnswer(parent, (verb) => buildProgram(verbs, verb)) };
+    },
+  },
 ];
 
 /** What a worker does, by its name (startWorker). */
 const roles: Readonly<Record<string, () => Promise<unknown>>> = {
-  // perimeter: () => import("./lib/controller/worker.ts"),
+  perimeter: () => import("./lib/controller/worker.ts"),
 };
 
 if (isWorker()) {

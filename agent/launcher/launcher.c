@@ -96,7 +96,15 @@ static const char *own_path(int fd, char *buffer, size_t size) {
                : NULL;
 }
 
+/* With a standard descriptor closed, a file of ours would get its number and the runtime's output. */
+static void fill_standard_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) _exit(EXIT_CODE_FAILED);
+    }
+}
+
 int main(int argc, char **argv) {
+    fill_standard_descriptors();
     if (getauxval(AT_SECURE) != 0 || getuid() != geteuid() || getgid() != getegid()) {
         die(EXIT_CODE_NOT_PERMITTED,
             "take the setuid and setgid bits and file capabilities off this file, and use sudo",

@@ -100,12 +100,14 @@ static bool is_dead(int fd) {
 
 void trunk_refresh(void) {
 	int old = trunk_fd();
-	if (old < 0 || !is_dead(old) || __atomic_exchange_n(&process_page->reconnecting, 1, __ATOMIC_ACQ_REL))
+	if (old < 0 || !is_dead(old) ||
+	    __atomic_exchange_n(&process_page->reconnecting, 1, __ATOMIC_ACQ_REL) != 0)
 		return;
 	int fd = connect_by_path();
 	if (fd >= 0) {
 		/* Onto the old number, which other threads and handlers may just be using. */
-		if (sys3(SYS_dup3, fd, old, O_CLOEXEC) >= 0)
+		int flags = old == config.inherited_fd ? 0 : O_CLOEXEC;
+		if (sys3(SYS_dup3, fd, old, flags) >= 0)
 			__atomic_store_n(&process_page->owns_trunk, 1, __ATOMIC_RELEASE);
 		sys3(SYS_close, fd, 0, 0);
 	}

@@ -58,7 +58,9 @@ export async function askForOne(
     if (items.length > 1) break;
   }
   if (items.length === 1) return items[0];
-  throw notUnderstood(`the answer to ${request.op} has ${items.length === 0 ? "no" : "too much"} data`);
+  throw notUnderstood(
+    `the answer to ${request.op} has ${items.length === 0 ? "no" : "too much"} data`,
+  );
 }
 
 /**
@@ -130,7 +132,9 @@ class Answer implements ControlAnswer {
         yield line;
       }
       length += n - start;
-      if (length > LONGEST_LINE) throw notUnderstood(`a line is longer than ${LONGEST_LINE} octets`);
+      if (length > LONGEST_LINE) {
+        throw notUnderstood(`a line is longer than ${LONGEST_LINE} octets`);
+      }
       pieces.push(buffer.slice(start, n));
     }
   }

@@ -69,7 +69,8 @@ export function placeText(address: string, port: unknown): string {
 }
 
 function who(event: TrailEvent): string {
-  const user = text(event["user"]) || (typeof event["uid"] === "number" ? `uid ${event["uid"]}` : "");
+  const user = text(event["user"]) ||
+    (typeof event["uid"] === "number" ? `uid ${event["uid"]}` : "");
   const delegate = text(event["delegate"]);
   return delegate === "" ? user : `${user}/${delegate}`;
 }

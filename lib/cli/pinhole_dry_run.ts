@@ -43,7 +43,7 @@ export async function explainOpen(config: Config, wanted: WantedPinhole): Promis
   const ordered = !decision.permitted && decision.rule === undefined && uid === 0;
   const permitted = decision.permitted || ordered;
   const rule = decision.rule === undefined ? null : `${decision.rule.file}:${decision.rule.line}`;
-  const why = ordered ? `by order of root (${decision.why})` : decision.why;
+  const why = ordered ? "by order of root, since no rule denies it" : decision.why;
   const ttl = Math.min(wanted.ttl, decision.ttlSeconds ?? Infinity);
   if (wanted.json === true) {
     printJson({ permitted, why, rule, ...(permitted ? { ttl } : {}) });

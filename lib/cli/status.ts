@@ -81,7 +81,11 @@ export function healthOf(status: DaemonStatus, policyChanged: number | undefined
     );
   }
   if (policy.rules === 0) {
-    add("warning", `${policy.file} has no rules: nothing is opened`, "write rules: diaper-policy(5)");
+    add(
+      "warning",
+      `${policy.file} has no rules: nothing is opened`,
+      "write rules: diaper-policy(5)",
+    );
   }
   if (policyChanged !== undefined && policyChanged > Date.parse(policy.loaded_at)) {
     add(

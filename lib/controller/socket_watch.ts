@@ -3,17 +3,18 @@
  *
  * @module
  */
-import { ipKind } from "../net/ip.ts";
+import { unmapIp } from "../net/ip.ts";
 import type { Protocol } from "../pinhole/pinhole.ts";
 import { EPOLL, type Poller } from "../sys/epoll.ts";
 import { kernelAtLeast } from "../sys/kernel.ts";
 import { SystemError } from "../sys/libc.ts";
+import { NetlinkOverrun } from "../sys/netlink.ts";
 import {
-  CONNECTED,
-  DestroyNotices,
-  type DiagSocket,
-  HOLDING,
-  SocketDump,
+  ALL_STATES,
+  CONNECTION_STATES,
+  DestroyListener,
+  SockDiag,
+  type SocketInfo,
 } from "../sys/sock_diag.ts";
 import type { LiveSocket, SocketTruth } from "./lifetimes.ts";
 
@@ -24,8 +25,8 @@ export type EndHandler = (protocol: Protocol, localPort: number, cookie: bigint)
 export class SocketWatch implements SocketTruth {
   /** Linux 6.8 lists sockets that are bound and no more. */
   readonly coversBound: boolean = kernelAtLeast(6, 8);
-  readonly #dump = new SocketDump();
-  #notices: DestroyNotices | undefined;
+  readonly #diag = new SockDiag();
+  #notices: DestroyListener | undefined;
   #poller: Poller | undefined;
 
   /** The kernel tells of ends by itself. */
@@ -40,7 +41,7 @@ export class SocketWatch implements SocketTruth {
    */
   watch(poller: Poller, ended: EndHandler, lost: () => void): void {
     try {
-      this.#notices = new DestroyNotices();
+      this.#notices = new DestroyListener();
     } catch (error) {
       // An old kernel, or no right to listen: {@link notices} says so, and the caller compares by itself.
       if (!(error instanceof SystemError)) throw error;
@@ -49,17 +50,22 @@ export class SocketWatch implements SocketTruth {
     const notices = this.#notices;
     this.#poller = poller;
     poller.add(notices.fd, EPOLL.IN, () => {
-      const complete = notices.read((protocol, socket) => {
-        ended(protocol, socket.localPort, socket.cookie);
-      });
-      if (!complete) lost();
+      try {
+        notices.read((s) => ended(s.protocol, s.localPort, s.cookie));
+      } catch (error) {
+        if (!(error instanceof NetlinkOverrun)) throw error;
+        lost();
+      }
     });
   }
 
   /** See {@link SocketTruth.dump}. */
   dump(what: "connections" | "all", visit: (socket: LiveSocket) => void): void {
-    this.#dump.tcp(what === "all" ? HOLDING : CONNECTED, (s) => visit(live("tcp", s)));
-    if (what === "all") this.#dump.udp((s) => visit(live("udp", s)));
+    const see = (s: SocketInfo) => {
+      if (!s.remainder) visit(live(s));
+    };
+    this.#diag.dump("tcp", what === "all" ? ALL_STATES : CONNECTION_STATES, see);
+    if (what === "all") this.#diag.dump("udp", ALL_STATES, see);
   }
 
   /** Stops listening. */
@@ -68,16 +74,15 @@ export class SocketWatch implements SocketTruth {
       this.#poller?.remove(this.#notices.fd);
       this.#notices.close();
     }
-    this.#dump.close();
+    this.#diag.close();
   }
 }
 
-function live(protocol: Protocol, s: DiagSocket): LiveSocket {
-  const remote = s.remote;
+function live(s: SocketInfo): LiveSocket {
   return {
-    protocol,
+    protocol: s.protocol,
     cookie: s.cookie,
     localPort: s.localPort,
-    remote: ipKind(remote) === "unspecified" ? undefined : remote.text,
+    remote: s.remotePort === 0 ? undefined : unmapIp(s.remoteAddress()).text,
   };
 }

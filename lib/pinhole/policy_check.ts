@@ -5,11 +5,12 @@
  */
 import { compareIp, type IpRange } from "../net/ip.ts";
 import { type Point, protocolBits, type RuleGroup, RuleIndex } from "./policy_index.ts";
+import { MAX_PROBLEMS } from "./policy_lines.ts";
 import type { PolicyProblem } from "./policy_problem.ts";
 import type { PolicyRule, PortRange } from "./policy_rule.ts";
 
-/** Comparisons of two rules after which the search ends, so that no policy takes minutes. */
-const BUDGET = 5_000_000;
+/** Rules looked at after which the search ends, so that no policy takes minutes. */
+const BUDGET = 20_000_000;
 
 /**
  * Warnings about the rules of one file, in their order: rules whose time has passed, allow rules that a
@@ -27,10 +28,10 @@ export function checkPolicy(rules: readonly PolicyRule[], now: number): PolicyPr
     let first = rules.length;
     for (const group of groups) {
       const count = index.collect(group, point);
-      for (let i = 0; i < count && budget > 0; i++) {
+      budget -= count;
+      for (let i = 0; i < count; i++) {
         const a = index.found[i] as number;
         if (a === b || a >= first) continue;
-        budget--;
         if (covers(rules[a] as PolicyRule, rule) && outdoes(rules, a, b)) first = a;
       }
     }
@@ -38,6 +39,12 @@ export function checkPolicy(rules: readonly PolicyRule[], now: number): PolicyPr
   };
   for (let id = 0; id < rules.length; id++) {
     const rule = rules[id] as PolicyRule;
+    if (budget <= 0 || warnings.length === MAX_PROBLEMS - 1) {
+      warnings.push(
+        warning(rule, "Too many warnings or overlaps: no rule from here on was compared"),
+      );
+      break;
+    }
     const { until } = rule.keys;
     if (until !== undefined && until <= now) {
       warnings.push(warning(rule, "The time in until= has passed: the rule says nothing any more"));
@@ -53,10 +60,6 @@ export function checkPolicy(rules: readonly PolicyRule[], now: number): PolicyPr
       const verb = rule.effect === "allow" ? "allows" : "denies";
       warnings.push(warning(rule, `Not needed: line ${same.line} ${verb} all of it`));
     }
-  }
-  const last = rules.at(-1);
-  if (budget <= 0 && last !== undefined) {
-    warnings.push(warning(last, "Too many overlapping rules: not all were compared"));
   }
   return warnings;
 }

@@ -1,16 +1,24 @@
 /**
  * Finds the rules that can speak to a question without looking at all of them.
  *
- * Rules are grouped by the fields in which they are not `*`. Within a group each such field has an
- * index: a map of names, or an interval tree of ports or addresses. A question counts its hits in each
- * index of the group, takes the field with the fewest, and only those rules are compared whole. Memory
- * grows with the number of rules, whatever their shape.
+ * Rules are grouped by the fields in which they are not `*`, and within a group by name where they name
+ * delegates or users. What is then left together has an interval tree for each address and port field
+ * that is limited. A question counts its hits in each tree, takes the field with the fewest, and only
+ * those rules are compared whole. Memory grows with the number of rules and their items, whatever their
+ * shape.
  *
  * @module
  */
-import { AddressRanks, IntervalSet } from "./policy_intervals.ts";
-import type { PolicyRule, PortRange } from "./policy_rule.ts";
-import type { IpAddress, IpRange } from "../net/ip.ts";
+import {
+  AddressRanks,
+  IntervalSet,
+  isOne,
+  portPairs,
+  rankPairs,
+  within,
+} from "./policy_intervals.ts";
+import type { PolicyRule } from "./policy_rule.ts";
+import type { IpAddress } from "../net/ip.ts";
 import type { Protocol } from "./pinhole.ts";
 
 const DELEGATE = 1;
@@ -49,19 +57,23 @@ interface Numbers {
   readonly destinationPorts: Int32Array | undefined;
 }
 
-/** Rules of one effect that have the same fields limited. */
+/** Rules of one effect that have the same fields limited, by the names of one of them. */
 export interface RuleGroup {
-  /** All its rules. */
+  /** The field whose names part the group; `undefined` when it limits neither. */
+  readonly by: "delegates" | "users" | undefined;
+  /** The rules of each name; all of them under {@link NO_NAME} when the group is not parted. */
+  readonly sets: ReadonlyMap<number, RuleSet>;
+}
+
+/** Rules that names cannot tell apart further; without trees where they are few. */
+export interface RuleSet {
+  /** All of them. */
   readonly all: Int32Array;
-  /** Its rules by delegate, when these are limited. */
-  readonly delegates: ReadonlyMap<number, Int32Array> | undefined;
-  /** Its rules by user, when these are limited. */
-  readonly users: ReadonlyMap<number, Int32Array> | undefined;
-  /** Its rules by source address, when these are limited. */
+  /** By source address, when that is limited. */
   readonly sources: IntervalSet | undefined;
-  /** Its rules by destination address, when these are limited. */
+  /** By destination address, when that is limited. */
   readonly destinations: IntervalSet | undefined;
-  /** Its rules by destination port, when these are limited. */
+  /** By destination port, when that is limited. */
   readonly ports: IntervalSet | undefined;
 }
 
@@ -91,9 +103,11 @@ export class RuleIndex {
     this.allow = this.#groups(ids.filter((id) => rules[id]?.effect === "allow"));
     this.deny = this.#groups(ids.filter((id) => rules[id]?.effect === "deny"));
     let largest = 0;
-    for (const g of [...this.allow, ...this.deny]) {
-      const sets = [g.sources, g.destinations, g.ports];
-      largest = Math.max(largest, g.all.length, ...sets.map((s) => s?.size ?? 0));
+    for (const { sets } of [...this.allow, ...this.deny]) {
+      for (const { all, sources, destinations, ports } of sets.values()) {
+        const sizes = [sources, destinations, ports].map((set) => set?.size ?? 0);
+        largest = Math.max(largest, all.length, ...sizes);
+      }
     }
     this.found = new Int32Array(largest);
   }
@@ -119,33 +133,27 @@ export class RuleIndex {
    * @returns how many there are, in no special order.
    */
   collect(group: RuleGroup, p: Point): number {
-    let names = group.all;
+    const name = group.by === undefined ? NO_NAME : group.by === "delegates" ? p.delegate : p.user;
+    const set = group.sets.get(name);
+    if (set === undefined) return 0;
     let best: IntervalSet | undefined;
     let at = 0;
-    let count = names.length;
-    if (group.delegates !== undefined) {
-      names = group.delegates.get(p.delegate) ?? NONE;
-      count = names.length;
+    let count = set.all.length;
+    if (set.destinations !== undefined) {
+      const n = set.destinations.count(p.destination);
+      if (n < count) [best, at, count] = [set.destinations, p.destination, n];
     }
-    if (group.users !== undefined && count > 0) {
-      const users = group.users.get(p.user) ?? NONE;
-      if (users.length < count) [names, count] = [users, users.length];
+    if (set.ports !== undefined && count > FEW) {
+      const n = set.ports.count(p.destinationPort);
+      if (n < count) [best, at, count] = [set.ports, p.destinationPort, n];
     }
-    if (group.destinations !== undefined && count > FEW) {
-      const n = group.destinations.count(p.destination);
-      if (n < count) [best, at, count] = [group.destinations, p.destination, n];
-    }
-    if (group.ports !== undefined && count > FEW) {
-      const n = group.ports.count(p.destinationPort);
-      if (n < count) [best, at, count] = [group.ports, p.destinationPort, n];
-    }
-    if (group.sources !== undefined && count > FEW) {
-      const n = group.sources.count(p.source);
-      if (n < count) [best, at, count] = [group.sources, p.source, n];
+    if (set.sources !== undefined && count > FEW) {
+      const n = set.sources.count(p.source);
+      if (n < count) [best, at, count] = [set.sources, p.source, n];
     }
     if (count === 0) return 0;
     if (best !== undefined) return best.collect(at, this.found);
-    for (let i = 0; i < count; i++) this.found[i] = names[i] as number;
+    for (let i = 0; i < count; i++) this.found[i] = set.all[i] as number;
     return count;
   }
 
@@ -224,67 +232,62 @@ export class RuleIndex {
   }
 
   #group(ids: readonly number[]): RuleGroup {
-    const intervals = (field: "sources" | "destinations" | "destinationPorts") =>
-      this.#rules[ids[0] as number]?.[field] === undefined ? undefined : new IntervalSet(
-        ids.map((id) => ({ id, pairs: (this.#rules[id] as Numbers)[field] ?? NONE })),
+    const delegates = this.#byName(ids, "delegates");
+    const users = this.#byName(ids, "users");
+    const by = delegates.size === 0 && users.size === 0
+      ? undefined
+      : delegates.size >= users.size
+      ? "delegates"
+      : "users";
+    const parts = by === undefined
+      ? new Map([[NO_NAME, ids]])
+      : by === "delegates"
+      ? delegates
+      : users;
+    return { by, sets: new Map([...parts].map(([name, part]) => [name, this.#set(part)])) };
+  }
+
+  #set(ids: readonly number[]): RuleSet {
+    const intervals = (field: "sources" | "destinations" | "destinationPorts") => {
+      if (ids.length <= FEW) return undefined;
+      if (this.#rules[ids[0] as number]?.[field] === undefined) return undefined;
+      return new IntervalSet(
+        ids.map((id) => ({ id, pairs: this.#rules[id]?.[field] ?? new Int32Array(0) })),
       );
+    };
     return {
       all: Int32Array.from(ids),
-      delegates: this.#byName(ids, "delegates"),
-      users: this.#byName(ids, "users"),
       sources: intervals("sources"),
       destinations: intervals("destinations"),
       ports: intervals("destinationPorts"),
     };
   }
 
-  #byName(
-    ids: readonly number[],
-    field: "delegates" | "users",
-  ): Map<number, Int32Array> | undefined {
-    if (this.#rules[ids[0] as number]?.[field] === undefined) return undefined;
+  /** The rules of each name that they have in a field; empty when they do not limit it. */
+  #byName(ids: readonly number[], field: "delegates" | "users"): Map<number, number[]> {
     const lists = new Map<number, number[]>();
     for (const id of ids) {
-      for (const name of (this.#rules[id] as Numbers)[field] ?? NONE) {
+      for (const name of this.#rules[id]?.[field] ?? []) {
         const list = lists.get(name);
         if (list === undefined) lists.set(name, [id]);
         else list.push(id);
       }
     }
-    return new Map([...lists].map(([name, list]) => [name, Int32Array.from(list)]));
+    return lists;
   }
 }
 
-const NONE = new Int32Array(0);
+/** Stands for a name where rules are not parted by names. */
+const NO_NAME = -2;
 /** Numbers in the box of a rule: three bounds, protocols, and whether the box is all there is. */
 const BOX = 8;
 const BOX_IS_ALL = 1;
-/** With so few rules left another field is not worth counting. */
+/** With so few rules no search pays. */
 const FEW = 4;
 
 /** A protocol, or any, as bits of {@link Point.protocol}. */
 export function protocolBits(protocol: Protocol | "*"): number {
   return protocol === "tcp" ? 1 : protocol === "udp" ? 2 : 3;
-}
-
-function isOne(pairs: Int32Array | undefined): boolean {
-  return pairs === undefined || pairs.length === 2;
-}
-
-function within(pairs: Int32Array, x: number): boolean {
-  for (let i = 0; i < pairs.length; i += 2) {
-    if (x >= (pairs[i] as number) && x <= (pairs[i + 1] as number)) return true;
-  }
-  return false;
-}
-
-function portPairs(ports: readonly PortRange[] | "*"): Int32Array | undefined {
-  return ports === "*" ? undefined : Int32Array.from(ports.flatMap((p) => [p.first, p.last]));
-}
-
-function rankPairs(ranges: readonly IpRange[] | "*", ranks: AddressRanks): Int32Array | undefined {
-  if (ranges === "*") return undefined;
-  return Int32Array.from(ranges.flatMap((r) => [ranks.rank(r.first), ranks.rank(r.last)]));
 }
 
 function bit(field: Int32Array | undefined, value: number): number {

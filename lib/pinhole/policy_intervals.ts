@@ -5,6 +5,7 @@
  * @module
  */
 import { type IpAddress, type IpRange, ipValue } from "../net/ip.ts";
+import type { PortRange } from "./policy_rule.ts";
 
 /** So few neighbours are faster read than searched. */
 const FEW = 16;
@@ -140,6 +141,33 @@ export class AddressRanks {
     }
     return low;
   }
+}
+
+/** True for no limit or a single interval. */
+export function isOne(pairs: Int32Array | undefined): boolean {
+  return pairs === undefined || pairs.length === 2;
+}
+
+/** True when one of the intervals (first, last, first, last...) holds the number. */
+export function within(pairs: Int32Array, x: number): boolean {
+  for (let i = 0; i < pairs.length; i += 2) {
+    if (x >= (pairs[i] as number) && x <= (pairs[i + 1] as number)) return true;
+  }
+  return false;
+}
+
+/** Ports as intervals; `undefined` is any. */
+export function portPairs(ports: readonly PortRange[] | "*"): Int32Array | undefined {
+  return ports === "*" ? undefined : Int32Array.from(ports.flatMap((p) => [p.first, p.last]));
+}
+
+/** Addresses as intervals of ranks; `undefined` is any. */
+export function rankPairs(
+  ranges: readonly IpRange[] | "*",
+  ranks: AddressRanks,
+): Int32Array | undefined {
+  if (ranges === "*") return undefined;
+  return Int32Array.from(ranges.flatMap((r) => [ranks.rank(r.first), ranks.rank(r.last)]));
 }
 
 function word(b: Uint8Array, at: number): number {

@@ -48,8 +48,10 @@ export const E = {
   NOENT: 2,
   INTR: 4,
   AGAIN: 11,
+  NOMEM: 12,
   ACCES: 13,
   EXIST: 17,
+  INVAL: 22,
   NFILE: 23,
   MFILE: 24,
   PIPE: 32,
@@ -57,6 +59,7 @@ export const E = {
   OPNOTSUPP: 95,
   CONNRESET: 104,
   NOBUFS: 105,
+  STALE: 116,
 } as const;
 
 /** The calling thread's errno; read it right after the call that failed. */

@@ -87,9 +87,9 @@ export class MessageWriter {
   }
 
   /** The `struct nfgenmsg` that nfnetlink messages start with. `resource` is in host order. */
-  nfgen(family: number, resource: number): void {
+  nfgen(family: number, resource: number, version = 0): void {
     this.#need(4);
-    this.words[this.length >> 2] = family | ((resource >> 8) & 0xff) << 16 |
+    this.words[this.length >> 2] = family | version << 8 | ((resource >> 8) & 0xff) << 16 |
       (resource & 0xff) << 24;
     this.length += 4;
   }
@@ -142,6 +142,14 @@ export class MessageWriter {
     this.#header(type, 4);
     this.words[this.length >> 2] = value;
     this.length += 4;
+  }
+
+  /** An attribute whose `length` bytes the caller writes to {@link words}, from the result on. */
+  reserve(type: number, length: number): number {
+    this.#header(type, length);
+    const at = this.length >> 2;
+    this.length += align4(length);
+    return at;
   }
 
   /** Starts a nested attribute; pass the result to {@link endNest}. */

@@ -6,7 +6,7 @@
  * @module
  */
 import { NETLINK, type NetlinkFailure, NetlinkSocket } from "./netlink.ts";
-import { MessageWriter, NLM_F, NLMSG, NLMSG_HDRLEN } from "./netlink_message.ts";
+import { align4, MessageWriter, NLM_F, NLMSG, NLMSG_HDRLEN } from "./netlink_message.ts";
 import {
   NFNL_MSG_BATCH,
   NFNL_SUBSYS_NFTABLES,
@@ -18,10 +18,10 @@ import {
   NFTA_SET_ELEM_LIST,
 } from "./nftables_protocol.ts";
 
-/** A set whose keys are `keyWords` words of 32 bits (a concatenation pads each field to words). */
+/** A set whose keys have `keyBytes` bytes (a concatenation pads each of its fields to 4). */
 export interface ElementSet {
   readonly name: string;
-  readonly keyWords: number;
+  readonly keyBytes: number;
 }
 
 /** What one step of a transaction does with an element. `destroy` needs kernel 6.3 or later. */
@@ -45,6 +45,10 @@ const LIST_LIMIT = 0xffff - 128;
 const ELEMENT_OVERHEAD = 12;
 /** Bytes of the two 64-bit attributes that carry a lease. */
 const LEASE_BYTES = 24;
+/** NFT_DATA_VALUE_MAXLEN. */
+const LARGEST_KEY = 64;
+/** The longest set name that is used. */
+const SET_NAME = 32;
 const NLA_NESTED = 0x8000;
 const END_RESERVE = 64;
 
@@ -60,6 +64,8 @@ export class ElementTransaction {
   readonly #socket: NetlinkSocket;
   readonly #writer = new MessageWriter(BUFFER);
   readonly #table: string;
+  /** The most that the start of a message takes. */
+  readonly #messageBytes: number;
   readonly #steps = new Uint32Array(BUFFER / 24);
   #first = 0;
   #sequence = 0;
@@ -73,6 +79,7 @@ export class ElementTransaction {
   /** @throws {SystemError} without the right to administer the network. */
   constructor(table: string) {
     this.#table = table;
+    this.#messageBytes = 64 + table.length + SET_NAME;
     this.words = this.#writer.words;
     this.#socket = new NetlinkSocket(NETLINK.NETFILTER, {
       receiveBuffer: 4 << 20,
@@ -94,6 +101,12 @@ export class ElementTransaction {
     w.end();
   }
 
+  /** Steps that fit in this transaction yet, at least. */
+  get room(): number {
+    const most = ELEMENT_OVERHEAD + LARGEST_KEY + LEASE_BYTES + this.#messageBytes;
+    return Math.max(0, Math.floor((this.#writer.room - END_RESERVE) / most));
+  }
+
   /**
    * Adds a step. The caller must write the key to {@link words}, from the returned place on, at once.
    *
@@ -102,10 +115,10 @@ export class ElementTransaction {
    */
   step(action: ElementAction, set: ElementSet, lease: number): number {
     const w = this.#writer;
-    const keyBytes = set.keyWords * 4;
+    const padded = align4(set.keyBytes);
     const leased = lease > 0 && action === "add";
-    const size = ELEMENT_OVERHEAD + keyBytes + (leased ? LEASE_BYTES : 0);
-    if (w.room < size + END_RESERVE + 128 + 2 * this.#table.length + set.name.length) return -1;
+    const size = ELEMENT_OVERHEAD + padded + (leased ? LEASE_BYTES : 0);
+    if (w.room < size + END_RESERVE + this.#messageBytes) return -1;
     if (
       this.#set !== set || this.#action !== action || w.length - this.#list + size > LIST_LIMIT
     ) {
@@ -115,11 +128,11 @@ export class ElementTransaction {
     const words = w.words;
     this.#steps[this.count++] = w.length;
     words[at] = size | ((NFTA_LIST_ELEM | NLA_NESTED) << 16);
-    words[at + 1] = (keyBytes + 8) | ((NFTA_SET_ELEM.KEY | NLA_NESTED) << 16);
-    words[at + 2] = (keyBytes + 4) | (NFTA_DATA_VALUE << 16);
+    words[at + 1] = (padded + 8) | ((NFTA_SET_ELEM.KEY | NLA_NESTED) << 16);
+    words[at + 2] = (set.keyBytes + 4) | (NFTA_DATA_VALUE << 16);
     if (leased) {
       // The expiry is given too: with an unchanged timeout alone the kernel would not renew it.
-      const end = at + 3 + set.keyWords;
+      const end = at + 3 + (padded >> 2);
       const high = swap32(Math.floor(lease / 0x1_0000_0000));
       const low = swap32(lease >>> 0);
       words[end] = 12 | (NFTA_SET_ELEM.TIMEOUT << 16);

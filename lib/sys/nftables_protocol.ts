@@ -58,10 +58,20 @@ export const NFTA_SET = {
 } as const;
 export const NFTA_SET_DESC_SIZE = 1;
 /** Attributes of a chain. */
-export const NFTA_CHAIN = { TABLE: 1, NAME: 3 } as const;
+export const NFTA_CHAIN = { TABLE: 1, NAME: 3, HOOK: 4, POLICY: 5, TYPE: 7 } as const;
+/** Attributes of a base chain's hook. */
+export const NFTA_CHAIN_HOOK = { HOOKNUM: 1, PRIORITY: 2 } as const;
 /** Attributes of a named object. */
-export const NFTA_OBJ = { TABLE: 1, NAME: 2, TYPE: 3 } as const;
+export const NFTA_OBJ = { TABLE: 1, NAME: 2, TYPE: 3, DATA: 4 } as const;
 /** Attributes of a flowtable. */
 export const NFTA_FLOWTABLE = { TABLE: 1, NAME: 2 } as const;
 /** Set flags. */
-export const NFT_SET = { ANONYMOUS: 0x1, INTERVAL: 0x4, MAP: 0x8, TIMEOUT: 0x10 } as const;
+export const NFT_SET = {
+  ANONYMOUS: 0x1,
+  CONSTANT: 0x2,
+  INTERVAL: 0x4,
+  MAP: 0x8,
+  TIMEOUT: 0x10,
+  EVAL: 0x20,
+  OBJECT: 0x40,
+} as const;

@@ -137,7 +137,6 @@ export class ElementReader {
     answer: (i: number, start: number, end: number) => void,
   ): void {
     const w = this.#writer;
-    const bytes = set.keyWords * 4;
     let first = 0;
     w.reset();
     for (let i = 0; i < n; i++) {
@@ -147,10 +146,7 @@ export class ElementReader {
       const list = beginElements(w, this.#table, set.name);
       const element = w.beginNest(NFTA_LIST_ELEM);
       const nest = w.beginNest(NFTA_SET_ELEM.KEY);
-      const value = w.beginNest(NFTA_DATA_VALUE);
-      key(from + i, w.words, w.length >> 2);
-      w.length += bytes;
-      w.endNest(value);
+      key(from + i, w.words, w.reserve(NFTA_DATA_VALUE, set.keyBytes));
       w.endNest(nest);
       w.endNest(element);
       w.endNest(list);

@@ -113,7 +113,7 @@ Deno.test({
           "FD_CLOEXEC: 1",
           "listen: -1",
           "other bind: -1",
-          "loopback: 7",
+          "loopback: 8",
         ]);
         assert.match(stdout, /^bind: -1 Permission denied$/m);
         assert.match(stdout, /^bind again: -1 Permission denied$/m);

@@ -161,6 +161,8 @@ const NAMESPACE = [
   "ip link set lo up",
   "for i in 1 2 3 4 5 9; do ip addr add 10.77.0.$i/24 dev lo; done",
   "for i in 1 2; do ip addr add fd77::$i/64 dev lo nodad; done",
+  // The kernel adds routes to new IPv6 addresses in the background.
+  "until ip route get fd77::1 from fd77::2 >/dev/null 2>&1; do :; done",
   'exec "$@"',
 ].join("; ");
 

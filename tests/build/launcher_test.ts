@@ -69,6 +69,20 @@ test("arguments, exit code, umask and descriptors are the caller's", async (lab)
   assert.equal(report.bundle, BUNDLE.trimEnd());
 });
 
+test("closed standard descriptors are not taken for files", async (lab) => {
+  for (const place of ["", "mount -o remount,ro /var/cache;"]) {
+    const { code, stdout, stderr } = await lab.run(`
+      ${place}
+      "$L" <&- 2>&-
+      "$L" >&- && "$L" >&- 2>&- <&-
+    `);
+    assert.equal(code, 0, stderr);
+    const { fds, bundle, inMemory } = parseReport(stdout);
+    assert.equal(bundle, BUNDLE.trimEnd());
+    assert.ok(!inMemory || fds.length > 0);
+  }
+});
+
 test("root's environment decides nothing, and comes back to programs", async (lab) => {
   const hostile = {
     HOME: "/mnt/evil",

@@ -81,3 +81,9 @@ Deno.test("rules that are told not to be needed change nothing when all are take
     { numRuns: 300 },
   );
 });
+
+Deno.test("a policy of equal rules is not compared forever", () => {
+  const found = warnings(...Array(3000).fill("allow * * tcp * * * *"));
+  assert.equal(found.length, 1000);
+  assert.match(found.at(-1) ?? "", /^f:1001:1: warning: Too many warnings or overlaps/);
+});

@@ -100,7 +100,8 @@ static void answer(int fd, uint32_t sequence, uint32_t verdict, uint32_t flags, 
 	};
 	struct timespec pause = {.tv_sec = options.delay_ms / 1000,
 	                         .tv_nsec = options.delay_ms % 1000 * 1000000};
-	nanosleep(&pause, NULL);
+	if (options.delay_ms > 0)
+		nanosleep(&pause, NULL);
 	if (options.garbage)
 		message.header.magic = 0;
 	if (send(fd, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof message)
@@ -122,6 +123,7 @@ static void on_open(int fd, const struct wire_open *open, int passed, const stru
 	memset(&bound, 0, sizeof bound);
 	if (getsockname(passed, (struct sockaddr *)&bound, &length) != 0) {
 		end_channel(fd, "not a socket");
+		close(passed);
 		return;
 	}
 	length = sizeof cookie;
@@ -145,6 +147,8 @@ static void on_open(int fd, const struct wire_open *open, int passed, const stru
 	    fd, sender->pid, channels[fd].made_by.pid, sender->uid,
 	    protocol == IPPROTO_UDP ? "udp" : "tcp", local, port, cookie, source, open->source_port,
 	    control, open->control_port);
+	/* The copy keeps the socket alive: dropped before the program can go on to close its own. */
+	close(passed);
 	if (!options.mute)
 		answer(fd, open->header.sequence, options.verdict, options.flags,
 		       options.verdict == 0 ? ++pinholes : 0);
@@ -224,6 +228,7 @@ static void on_message(int fd) {
 		answer(fd, message.header.sequence, options.refuse_hello, 0, 0);
 	} else {
 		on_open(fd, &message.open, passed, &sender);
+		return;
 	}
 	if (passed >= 0)
 		close(passed);

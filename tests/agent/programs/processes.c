@@ -4,6 +4,9 @@
 #include <sched.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/un.h>
+
+#include "../../../agent/preload/wire.h"
 
 extern char **environ;
 
@@ -80,8 +83,8 @@ HAZARD(daemon) {
 		_exit(write(report[1], "x", 1) == 1 ? 0 : 1);
 	}
 	close(report[1]);
-	reap("child", child);
 	show("daemon done", read(report[0], &done, 1));
+	reap("child", child);
 	return 0;
 }
 
@@ -147,6 +150,32 @@ HAZARD(session) {
 	(void)count, (void)arguments;
 	auxiliary("session", 3018);
 	return 0;
+}
+
+/*
+ * A launcher hands over a channel that it has opened itself (DIAPER_FD), and keeps the path to
+ * itself. Arguments: the agent, the broker's socket, and the hazard to run.
+ */
+HAZARD(handed) {
+	struct wire_verdict_message verdict;
+	struct wire_hello hello = {.header = {.magic = WIRE_MAGIC, .type = WIRE_HELLO,
+	                                      .length = sizeof hello},
+	                           .version = WIRE_VERSION, .delegate = "launcher"};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	if (count < 3 || strlen(arguments[1]) >= sizeof un.sun_path)
+		return 2;
+	strcpy(un.sun_path, arguments[1]);
+	int fd = must("socket", socket(AF_UNIX, SOCK_SEQPACKET, 0));
+	must("connect", connect(fd, (struct sockaddr *)&un, sizeof un));
+	must("send", (int)send(fd, &hello, sizeof hello, 0));
+	must("recv", (int)recv(fd, &verdict, sizeof verdict, 0));
+	must("dup2", dup2(fd, 900));
+	close(fd);
+	setenv("DIAPER_FD", "900", 1);
+	setenv("LD_PRELOAD", arguments[0], 1);
+	arguments[1] = own_path;
+	execv(own_path, arguments + 1);
+	return 127;
 }
 
 /* A listener that a service manager has bound (LISTEN_FDS, inetd wait). */

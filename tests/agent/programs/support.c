@@ -69,7 +69,10 @@ static long bare(long number, long a, long b, long c) {
 	                 : "=a"(result)
 	                 : "a"(number), "D"(a), "S"(b), "d"(c)
 	                 : "rcx", "r11", "memory");
-	return result;
+	if (result >= 0)
+		return result;
+	errno = (int)-result;
+	return -1;
 }
 
 int connected(const char *source, const char *text, int port) {

@@ -40,8 +40,8 @@ static int try_bind(int port) {
 HAZARD(storm) {
 	int binds = count > 0 ? atoi(arguments[0]) : 200;
 	int failed = 0;
-	sigset_t before;
-	sigset_t after;
+	sigset_t before = {0};
+	sigset_t after = {0};
 	control_from("10.77.0.2", NULL, NULL);
 	sigprocmask(SIG_SETMASK, NULL, &before);
 	start_ticks(on_tick, 0, 97);
