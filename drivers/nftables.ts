@@ -86,9 +86,13 @@ export interface NftablesEnforcer extends Enforcer {
 /**
  * Makes the driver; nothing is touched before connect().
  *
+ * @param probe finds out what the kernel can do; tests of what older kernels need pass their own
  * @throws {EnforcerError} for options that cannot be a perimeter.
  */
-export function createNftables(options: NftablesOptions = {}): NftablesEnforcer {
+export function createNftables(
+  options: NftablesOptions = {},
+  probe: typeof probeKernel = probeKernel,
+): NftablesEnforcer {
   const hooks = options.hooks ?? ["input"];
   const perimeter: PerimeterOptions = {
     table: options.table ?? "diaper",
@@ -104,7 +108,7 @@ export function createNftables(options: NftablesOptions = {}): NftablesEnforcer 
   checkOptions(perimeter);
   const ports = options.openPorts ?? [];
   ports.forEach(checkPort);
-  return new Nftables(perimeter, ports);
+  return new Nftables(perimeter, ports, probe);
 }
 
 /** Everything that is held open while connected. */
@@ -121,13 +125,19 @@ class Nftables implements NftablesEnforcer {
   readonly name = "nftables";
   readonly capabilities: EnforcerCapabilities;
   readonly #perimeter: PerimeterOptions;
+  readonly #probe: typeof probeKernel;
   #ports: readonly OpenPort[];
   #handles: Handles | undefined;
   #writer: PinholeWriter | undefined;
 
-  constructor(perimeter: PerimeterOptions, ports: readonly OpenPort[]) {
+  constructor(
+    perimeter: PerimeterOptions,
+    ports: readonly OpenPort[],
+    probe: typeof probeKernel,
+  ) {
     this.#perimeter = perimeter;
     this.#ports = ports;
+    this.#probe = probe;
     this.capabilities = {
       atomic: true,
       counterAge: 0,
@@ -147,7 +157,7 @@ class Nftables implements NftablesEnforcer {
         this.#writer = new PinholeWriter(
           handles.transaction,
           this.#perimeter.table,
-          probeKernel(handles, this.#perimeter.table),
+          this.#probe(handles, this.#perimeter.table),
         );
         this.#makePerimeter(handles, this.#writer);
       } catch (error) {
@@ -337,8 +347,7 @@ function listSet(reader: ElementReader, set: PinholeSet): ListedEntry[] {
       packets: state.packets,
       bytes: state.bytes,
       expires: state.expires < 0 ? undefined : state.expires / 1000,
-      },
-    );
+    });
   });
   return [...found.values()];
 }

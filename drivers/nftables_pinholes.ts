@@ -126,12 +126,28 @@ export class PinholeWriter {
       }
     }
     if (to - from === 1) {
-      this.#results[from] = this.#reason(from, failure);
+      this.#results[from] = this.#replace(from, failure) ? OK : this.#reason(from, failure);
       return;
     }
     const middle = (from + to) >> 1;
     this.#commitRange(from, middle);
     this.#commitRange(middle, to);
+  }
+
+  /**
+   * Renews a lease in a full set of an older kernel: there is no room to make the element anew while
+   * the old one is there, so the pinhole is gone for the moment between two transactions.
+   */
+  #replace(i: number, failure: TransactionFailure): boolean {
+    const { action, lease } = this.#batch[i] as EnforcerChange;
+    if (failure.code !== E.NFILE || action !== "open" || this.#features.renews) return false;
+    const transaction = this.#transaction;
+    transaction.begin();
+    this.#step(i, "delete", 0);
+    if (transaction.commit() !== undefined) return false;
+    transaction.begin();
+    this.#step(i, "add", Math.round(lease * 1000));
+    return transaction.commit() === undefined;
   }
 
   #each(from: number, to: number, result: ChangeResult): void {

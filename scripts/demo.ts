@@ -93,7 +93,8 @@ async function demo(): Promise<DemoResult> {
     after_close: fetches.every((t) => isDenied(t.after)),
   };
   const ok = transfers.every((t) => t.sha256_match && isWhole(t.timeline)) &&
-    Object.values(denied).every((x) => x) && times.length > SMALL_FILES && leaked === 0;
+    fetches.every(oneHeld) && Object.values(denied).every((x) => x) && times.length > SMALL_FILES &&
+    leaked === 0;
   return {
     ok,
     transfers: transfers.map((t) => ({
@@ -139,6 +140,8 @@ function sayTransfer(t: Transfer): void {
   }
   if (t.direction === "store") return;
   const port = t.timeline.port;
+  const { listed, kernel } = t.held ?? { listed: 0, kernel: 0 };
+  say(mark(oneHeld(t), `meanwhile ${listed} pinhole in diaper's list, ${kernel} in the kernel`));
   say(attemptText(t.third, `the neighbour tried port ${port} meanwhile`));
   say(attemptText(t.after, `the client tried port ${port} again after the close`));
 }
@@ -165,6 +168,11 @@ function attemptText(attempt: Attempt | undefined, what: string): string {
 
 function isDenied(attempt: Attempt | undefined): boolean {
   return attempt !== undefined && attempt.valid && attempt.outcome !== "connected";
+}
+
+/** The transfer was let in by a pinhole of its own and by nothing else. */
+function oneHeld(t: Transfer): boolean {
+  return t.held?.listed === 1 && t.held.kernel === 1;
 }
 
 /** Every step of a pinhole's life was seen, in its order. */

@@ -112,10 +112,10 @@ export class AuditReader implements Disposable {
     for (let i = files.length - 1; i >= 0; i--) {
       const file = files[i] as Deno.FsFile;
       for (const { text, offset } of linesBackward(file)) {
-        const { events } = parseLine(text);
-        const time = Date.parse(events[0]?.timestamp ?? "");
-        const early = since !== undefined && time < since - CLOCK_SLACK_MS;
-        missing -= events.filter((event) => this.#isWanted(event)).length;
+        const early = since !== undefined && timeOf(text) < since - CLOCK_SLACK_MS;
+        if (last !== undefined) {
+          missing -= parseLine(text).events.filter((event) => this.#isWanted(event)).length;
+        }
         if (!early && missing > 0) continue;
         starts[i] = offset;
         for (let older = 0; older < i; older++) starts[older] = files[older]?.statSync().size ?? 0;
@@ -151,6 +151,12 @@ function openIfThere(path: string): Deno.FsFile | undefined {
 
 function inodeOf(info: Deno.FileInfo): string {
   return `${info.dev}:${info.ino}`;
+}
+
+/** The time that a line of the daemon begins with, without reading it all; NaN for other lines. */
+function timeOf(text: string | undefined): number {
+  const time = /^\{"event_type":"[^"\\]*","timestamp":"([^"\\]*)"/.exec(text ?? "")?.[1];
+  return time === undefined ? NaN : Date.parse(time);
 }
 
 const START = '{"event_type":';

@@ -59,12 +59,20 @@ const status = z.object({
 /** What a daemon says of itself. */
 export type DaemonStatus = z.infer<typeof status>;
 
-/** @throws {CliError} when it is not a pinhole. */
+/**
+ * Reads a pinhole.
+ *
+ * @throws {CliError} when it is none.
+ */
 export function readPinhole(value: unknown): PinholeRow {
   return read(pinhole, "a pinhole", value);
 }
 
-/** @throws {CliError} when it is not a status. */
+/**
+ * Reads a status.
+ *
+ * @throws {CliError} when it is none.
+ */
 export function readStatus(value: unknown): DaemonStatus {
   return read(status, "the status", value);
 }

@@ -5,7 +5,7 @@
  */
 import type { Config } from "../controller/config.ts";
 import { Libnftables } from "../sys/libnftables.ts";
-import { type Check, messageOf, notLooked, pass, warn } from "./doctor_check.ts";
+import { type Check, fail, messageOf, notLooked, pass, warn } from "./doctor_check.ts";
 
 interface Chain {
   readonly family: string;
@@ -158,8 +158,16 @@ function legacyTables(): string[] {
 
 /** Interfaces that the configuration names. */
 export function interfaceChecks(config: Config): Check[] {
-  const { outside } = config.perimeter;
-  if (outside.length === 0) return [];
+  const { hooks, outside } = config.perimeter;
+  if (outside.length === 0) {
+    return hooks.includes("forward")
+      ? [fail(
+        "interfaces",
+        "forward is among perimeter.hooks, but nothing says which interfaces lead outside",
+        "name them in perimeter.outside",
+      )]
+      : [];
+  }
   const missing = outside.filter((name) =>
     readIfThere(`/sys/class/net/${name}/ifindex`) === undefined
   );
@@ -167,7 +175,7 @@ export function interfaceChecks(config: Config): Check[] {
   return [
     missing.length === 0 ? pass(name, `outside: ${outside.join(", ")}`) : warn(
       name,
-      `there is no interface ${missing.join(", ")} now; traffic of others is not filtered`,
+      `there is no interface ${missing.join(", ")} now`,
       "see ip link, and perimeter.outside in diaper.yaml(5)",
     ),
   ];

@@ -101,7 +101,7 @@ export class Conntrack {
   }
 
   #forgetOne(filter: FlowFilter): void {
-    if (this.#canFilterDelete) {
+    if (this.#canFilterDelete && filter.source.length === 4) {
       const failure = this.#request(CT_DELETE, NLM_F.ACK, filter, filter);
       if (failure === undefined || failure.code === E.NOENT) return;
       // A kernel that does not know the filter looks for one flow by its whole tuple, and refuses.
@@ -144,12 +144,7 @@ export class Conntrack {
     if (tuple !== undefined) this.#writeTuple(tuple);
     if (filter !== undefined) {
       const nest = w.beginNest(CTA.FILTER);
-      w.u32(
-        CTA_FILTER.ORIG_FLAGS,
-        FILTER_FLAG.IP_SRC | FILTER_FLAG.IP_DST | FILTER_FLAG.PROTO_NUM |
-          FILTER_FLAG.PROTO_DST_PORT |
-          (filter.sourcePort === 0 ? 0 : FILTER_FLAG.PROTO_SRC_PORT),
-      );
+      w.u32(CTA_FILTER.ORIG_FLAGS, filterFlags(filter));
       w.u32(CTA_FILTER.REPLY_FLAGS, 0);
       w.endNest(nest);
     }
@@ -212,6 +207,16 @@ export class Conntrack {
       zone: zone === undefined ? 0 : view.getUint16(zone[0]),
     };
   }
+}
+
+/**
+ * What the kernel is to compare. It has IPv6 addresses the wrong way round (seen in 6.18: it takes the
+ * flows whose addresses differ), so it must never delete by them; they are compared here.
+ */
+function filterFlags(filter: FlowFilter): number {
+  return FILTER_FLAG.PROTO_NUM | FILTER_FLAG.PROTO_DST_PORT |
+    (filter.sourcePort === 0 ? 0 : FILTER_FLAG.PROTO_SRC_PORT) |
+    (filter.source.length === 4 ? FILTER_FLAG.IP_SRC | FILTER_FLAG.IP_DST : 0);
 }
 
 function filterKey(f: FlowFilter): string {

@@ -27,6 +27,8 @@ interface Hazard {
   readonly run: string;
   /** The pinholes that are asked for, in order; `*` stands for a port that the kernel chose. */
   readonly opens: string[];
+  /** How many programs start, and so connect, each once; by default one. */
+  readonly starts?: number;
   /** Calls that one of the libraries does not have. */
   readonly only?: Libc;
 }
@@ -52,9 +54,11 @@ const HAZARDS: Hazard[] = [
   { run: "two_sessions", opens: [tcp(3020), tcp(3021, "10.77.0.3")] },
   { run: "daemon", opens: [tcp(3015)] },
   { run: "vfork", opens: [tcp(3016, "10.77.0.3")] },
-  { run: "spawn", opens: [tcp(3017)] },
-  { run: "exec", opens: [tcp(3018)] },
-  { run: "activated", opens: [tcp(3019)] },
+  { run: "vfork_udp", opens: [udp(3032, "10.77.0.2")] },
+  { run: "early_reuse", opens: [] },
+  { run: "spawn", opens: [tcp(3017)], starts: 2 },
+  { run: "exec", opens: [tcp(3018)], starts: 2 },
+  { run: "activated", opens: [tcp(3019)], starts: 2 },
   { run: "sandbox", opens: [tcp(3030), tcp(3031)] },
   { run: "accept", opens: [tcp(3040), tcp(3041, "10.77.0.3"), tcp(3042, "10.77.0.4")] },
   { run: "local", opens: [] },
@@ -108,6 +112,9 @@ async function compare(build: Build, libc: Libc, hazard: Hazard): Promise<void> 
   assert.deepEqual(watched, await runPlain(program));
   assert.equal(watched.code, 0, watched.stdout + watched.stderr);
   assert.deepEqual(withoutChosenPorts(broker.opens()), hazard.opens);
+  // A channel that was lost to the program would have been connected again.
+  const starts = broker.events.filter(({ by }) => by === "connect").length;
+  assert.equal(starts, hazard.starts ?? 1);
   for (const event of broker.events) {
     assert.notEqual(event.event, "error", JSON.stringify(event));
     // Each process asks over a channel that the kernel names it by.

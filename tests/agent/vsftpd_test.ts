@@ -1,4 +1,7 @@
-/** The main path on the real server: vsftpd with TLS, whose sessions live in a jail. */
+/**
+ * Real programs: vsftpd with TLS under the agent, whose sessions live in a jail, and clients in
+ * active mode under the agent, which wait for the server to come to them.
+ */
 import assert from "node:assert/strict";
 import {
   Broker,
@@ -10,7 +13,14 @@ import {
   withBuild,
 } from "./support.ts";
 
-const HAS_PROGRAMS = ["/usr/sbin/vsftpd", "/usr/bin/curl", "/usr/bin/openssl"].every((path) => {
+const PROGRAMS = [
+  "/usr/sbin/vsftpd",
+  "/usr/bin/curl",
+  "/usr/bin/lftp",
+  "/usr/bin/openssl",
+  "/usr/bin/ss",
+];
+const HAS_PROGRAMS = PROGRAMS.every((path) => {
   try {
     return Deno.statSync(path).isFile;
   } catch (error) {
@@ -21,7 +31,7 @@ const HAS_PROGRAMS = ["/usr/sbin/vsftpd", "/usr/bin/curl", "/usr/bin/openssl"].e
 
 const NOBODY = 65534;
 
-async function configure(directory: string): Promise<string> {
+async function configure(directory: string, force: "YES" | "NO"): Promise<string> {
   const certificate = `${directory}/certificate.pem`;
   const made = await execute("openssl", [
     ...["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=host"],
@@ -45,8 +55,8 @@ async function configure(directory: string): Promise<string> {
       `anon_root=${directory}/files`,
       "ssl_enable=YES",
       "allow_anon_ssl=YES",
-      "force_anon_data_ssl=YES",
-      "force_anon_logins_ssl=YES",
+      `force_anon_data_ssl=${force}`,
+      `force_anon_logins_ssl=${force}`,
       "require_ssl_reuse=NO",
       `rsa_cert_file=${certificate}`,
       `rsa_private_key_file=${directory}/key.pem`,
@@ -59,35 +69,42 @@ async function configure(directory: string): Promise<string> {
   return configuration;
 }
 
-/** Starts the server, waits until it listens, then fetches from each of three hosts in turn. */
-const SCRIPT = `
-"$@" &
+/** Starts the server $SERVER, waits until it listens, runs the rest, ends the server. */
+function script(use: string): string {
+  return `
+$SERVER &
 server=$!
 until [ -n "$(ss -Hltn sport = :2121)" ]; do kill -0 $server; done
-for host in 2 3 4; do
-  curl -sS -k --ssl-reqd --interface 10.77.0.$host $MODE ftp://10.77.0.1:2121/data | cmp - $DATA
-done
+${use}
 kill $server
 wait $server || true
 `;
+}
 
-async function fetchThrice(build: Build, mode: string): Promise<BrokerEvent[]> {
+/** Runs a script in a namespace; $WATCHED before a program there puts it under the agent. */
+async function play(
+  build: Build,
+  settings: { server: "watched" | "plain"; force: "YES" | "NO"; use: string },
+): Promise<BrokerEvent[]> {
   const directory = `${build.directory}/${crypto.randomUUID()}`;
   await Deno.mkdir(directory);
-  const configuration = await configure(directory);
+  const configuration = await configure(directory, settings.force);
   const broker = await Broker.start(build);
   try {
-    const server = [...underAgent(build, broker.path), "vsftpd", configuration];
-    const variables = [`MODE=${mode}`, `DATA=${directory}/files/data`];
+    const watched = underAgent(build, broker.path).join(" ");
     const { command, args } = inNamespace([
-      ...["env", ...variables, "sh", "-euc", SCRIPT, "sh"],
-      ...server,
+      "env",
+      `SERVER=${settings.server === "watched" ? watched : ""} vsftpd ${configuration}`,
+      `WATCHED=${watched}`,
+      `DATA=${directory}/files/data`,
+      ...["sh", "-euc", script(settings.use)],
     ]);
     const { code, stdout, stderr } = await execute(command, args);
     assert.equal(code, 0, stdout + stderr);
   } finally {
     await broker.stop();
   }
+  assert.ok(broker.events.every(({ event }) => event !== "error"));
   return broker.events;
 }
 
@@ -96,10 +113,16 @@ Deno.test({
   ignore: Deno.uid() !== 0 || !HAS_PROGRAMS,
   fn: () =>
     withBuild(async (build) => {
-      const events = await fetchThrice(build, "--ftp-pasv");
+      const events = await play(build, {
+        server: "watched",
+        force: "YES",
+        use: `for host in 2 3 4; do
+          curl -sS -k --ssl-reqd --interface 10.77.0.$host ftp://10.77.0.1:2121/data | cmp - $DATA
+        done`,
+      });
       const opens = events.filter(({ event }) => event === "open");
       assert.deepEqual(opens.map(({ source }) => source), ["10.77.0.2", "10.77.0.3", "10.77.0.4"]);
-      const server = events.find(({ event, by }) => event === "channel" && by === "connect");
+      const server = events.find(({ by }) => by === "connect");
       assert.equal(server?.uid, 0);
       for (const open of opens) {
         assert.equal(open.uid, NOBODY);
@@ -111,6 +134,37 @@ Deno.test({
         assert.equal(open.control_port, 2121);
       }
       assert.equal(new Set(opens.map(({ pid }) => pid)).size, 3);
-      assert.ok(events.every(({ event }) => event !== "error"));
+    }),
+});
+
+Deno.test({
+  name: "clients in active mode ask for the server they are connected to (needs root)",
+  ignore: Deno.uid() !== 0 || !HAS_PROGRAMS,
+  fn: () =>
+    withBuild(async (build) => {
+      const lftp = [
+        "set ssl:verify-certificate no",
+        "set ftp:ssl-force yes",
+        "set ftp:ssl-protect-data yes",
+        "set ftp:passive-mode off",
+        "set net:socket-bind-ipv4 10.77.0.1",
+        "cat data",
+      ].join("; ");
+      const events = await play(build, {
+        server: "plain",
+        force: "NO",
+        // lftp listens without bind; curl 7.88 has no active mode with TLS that works.
+        use: `
+          $WATCHED lftp -c "open -u ftp,x ftp://10.77.0.5:2121; ${lftp}" | cmp - $DATA
+          $WATCHED curl -sS --interface 10.77.0.1 -P 10.77.0.1 ftp://10.77.0.5:2121/data | cmp - $DATA
+        `,
+      });
+      const opens = events.filter(({ event }) => event === "open");
+      assert.deepEqual(opens.map(({ source }) => source), ["10.77.0.5", "10.77.0.5"]);
+      for (const open of opens) {
+        assert.equal(open.pid, open.channel_pid);
+        assert.equal(open.local, "10.77.0.1");
+        assert.equal(open.control, "10.77.0.1");
+      }
     }),
 });

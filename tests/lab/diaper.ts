@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Host, RunResult } from "./host.ts";
 import type { Lab } from "./lab.ts";
@@ -44,7 +44,6 @@ export class DiaperHost {
   readonly policy: string;
   readonly #base: string;
   readonly #command: string;
-  readonly #audit: LabProcess;
   #daemon: LabProcess;
 
   private constructor(host: Host, base: string, command: string) {
@@ -53,7 +52,6 @@ export class DiaperHost {
     this.#command = command;
     this.config = `${base}/diaper.yaml`;
     this.policy = `${base}/site.policy`;
-    this.#audit = host.spawn("tail", ["-n", "+1", "-F", `${base}/log/audit.jsonl`]);
     this.#daemon = this.#spawnDaemon();
   }
 
@@ -129,26 +127,29 @@ export class DiaperHost {
     );
   }
 
-  /** The audit trail so far. */
+  /** The audit trail so far, as the daemon has written it. */
   events(): AuditLine[] {
-    return this.#audit.output("stdout").map((line) => JSON.parse(line) as AuditLine);
+    const path = `${this.#base}/log/audit.jsonl`;
+    if (!existsSync(path)) return [];
+    const lines = readFileSync(path, "utf8").split("\n");
+    lines.pop(); // what follows the last line end: nothing, or a line that is being written
+    return lines.map((line) => JSON.parse(line) as AuditLine);
   }
 
   /**
    * Waits for an event, among those that came already too.
    *
    * @param timeout in milliseconds
+   * @throws {Error} when it does not come in time.
    */
   async waitForEvent(wanted: (event: AuditLine) => boolean, timeout = 10_000): Promise<AuditLine> {
-    return await this.#audit.find(
-      (line, stream) => {
-        if (stream !== "stdout") return undefined;
-        const event = JSON.parse(line) as AuditLine;
-        return wanted(event) ? event : undefined;
-      },
-      "the audit event that is waited for",
-      timeout,
-    );
+    const end = Date.now() + timeout;
+    for (;;) {
+      const found = this.events().find(wanted);
+      if (found !== undefined) return found;
+      if (Date.now() > end) throw new Error(`diaper: no such audit event in ${timeout} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   /** Ends the daemon; the perimeter stays. */

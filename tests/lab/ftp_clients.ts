@@ -25,11 +25,14 @@ export interface FtpTransfer {
   readonly local: string;
   /** Largest rate in bytes a second; as fast as possible without it. */
   readonly rate?: number;
-  /** Seconds to wait for a connection; 5 without it. */
+  /** Seconds to wait for a connection; 30 without it, since test machines are busy. */
   readonly connectTimeout?: number;
   /** curl only: ask with PASV and not EPSV (IPv4). */
   readonly pasv?: boolean;
 }
+
+/** Seconds to wait for a connection. */
+const PATIENCE = 30;
 
 /** Starts a transfer from a host; the program's code is 0 when it was successful. */
 export function startTransfer(from: Host, site: FtpsSite, transfer: FtpTransfer): LabProcess {
@@ -46,13 +49,13 @@ export function fetchSmallFiles(
 ): LabProcess {
   return from.spawn(
     "lftp",
-    lftpProgram(site, server, 5, [`lcd ${directory}`, "cd small", "mget *"]),
+    lftpProgram(site, server, PATIENCE, [`lcd ${directory}`, "cd small", "mget *"]),
   );
 }
 
 function curlArgs(site: FtpsSite, t: FtpTransfer): string[] {
   return [
-    ...curlBasics(site, t.connectTimeout ?? 5),
+    ...curlBasics(site, t.connectTimeout ?? PATIENCE),
     ...(t.rate === undefined ? [] : ["--limit-rate", String(t.rate)]),
     ...(t.pasv === true ? ["--disable-epsv"] : []),
     ...(t.direction === "fetch" ? ["--output", t.local] : ["--upload-file", t.local]),
@@ -64,12 +67,12 @@ function curlBasics(site: FtpsSite, connectTimeout: number): string[] {
   return [
     ...["--silent", "--show-error", "--verbose", "--no-progress-meter"],
     ...["--ssl-reqd", "--cacert", site.certificate, "--user", "anonymous:lab@"],
-    ...["--connect-timeout", String(connectTimeout), "--max-time", "120"],
+    ...["--connect-timeout", String(connectTimeout), "--max-time", "300"],
   ];
 }
 
 function lftpArgs(site: FtpsSite, t: FtpTransfer): string[] {
-  return lftpProgram(site, t.server, t.connectTimeout ?? 5, [
+  return lftpProgram(site, t.server, t.connectTimeout ?? PATIENCE, [
     // Without limit-max, two seconds of unused rate may come at once.
     ...(t.rate === undefined
       ? []

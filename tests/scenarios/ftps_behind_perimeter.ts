@@ -60,6 +60,8 @@ export interface Transfer {
   readonly timeline: Timeline;
   /** The neighbour of the client, at the same port during the transfer. */
   readonly third: Attempt | undefined;
+  /** Pinholes that diaper listed and that the kernel held meanwhile; 1 of each when all is well. */
+  readonly held: { readonly listed: number; readonly kernel: number } | undefined;
   /** The client itself, at the same port after the pinhole was closed. */
   readonly after: Attempt | undefined;
   /** Last messages of a client that failed. */
@@ -191,9 +193,11 @@ export class FtpsScenario {
       ...(fetching ? { rate: Math.ceil(this.#spec.bytes / STRETCH) } : {}),
     });
     let third: Attempt | undefined;
+    let held: Transfer["held"];
     if (fetching) {
       const syn = await this.#firstSyn(started, family).catch(() => undefined);
       if (syn !== undefined) {
+        held = await this.#held();
         const outcome = await this.#try(this.neighbour, family, syn);
         const valid = process.running && await this.#listens(syn);
         third = { from: this.neighbour.address(family), outcome, valid };
@@ -208,7 +212,7 @@ export class FtpsScenario {
     if (existsSync(arrived)) rmSync(arrived);
     const closed = key !== undefined && await this.#closed(key);
     return {
-      ...{ client, direction, family, seconds, third, bytes: this.#spec.bytes },
+      ...{ client, direction, family, seconds, third, held, bytes: this.#spec.bytes },
       sha256_match: match,
       timeline: timelineOf(
         key ?? { source: "", destination: "", port: 0, since: started },
@@ -248,8 +252,8 @@ export class FtpsScenario {
         e.event_type === "pinhole.closed" && e["id"] === event["id"]
       ).catch(() => undefined); // one that stays is counted below
     }
-    const [listed, held] = [await this.diaper.pinholes(), await this.diaper.kernelPinholes()];
-    return Math.max(listed.length, held.length);
+    const { listed, kernel } = await this.#held();
+    return Math.max(listed, kernel);
   }
 
   /** Removes everything. */
@@ -303,6 +307,11 @@ export class FtpsScenario {
 
   async #try(from: Host, family: 4 | 6, port: number): Promise<ConnectOutcome> {
     return await from.tryConnect(this.server.address(family), port, PATIENCE);
+  }
+
+  async #held(): Promise<{ listed: number; kernel: number }> {
+    const [listed, kernel] = [await this.diaper.pinholes(), await this.diaper.kernelPinholes()];
+    return { listed: listed.length, kernel: kernel.length };
   }
 
   async #listens(port: number): Promise<boolean> {

@@ -30,6 +30,7 @@ Deno.test({
         assert.ok(transfer.sha256_match, transfer.failure.join("\n"));
         checkTimeline(transfer);
         if (direction === "store") return;
+        assert.deepEqual(transfer.held, { listed: 1, kernel: 1 }, "exactly one pinhole, meanwhile");
         for (const attempt of [transfer.third, transfer.after]) {
           assert.ok(attempt?.valid, JSON.stringify(attempt));
           assert.notEqual(attempt.outcome, "connected", JSON.stringify(attempt));

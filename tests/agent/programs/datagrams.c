@@ -1,22 +1,6 @@
 /* The same over UDP. */
 #include "hazard.h"
 
-static int client_sends(const char *source, int port) {
-	struct any_address to = address_of(HOST, port);
-	long result;
-	/* The other host has no agent: bare calls. */
-	struct any_address from = address_of(source, 0);
-	int fd = must("socket", socket(AF_INET, SOCK_DGRAM, 0));
-	__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_bind), "D"((long)fd), "S"(&from.address),
-	                 "d"((long)from.length) : "rcx", "r11", "memory");
-	must("client bind", (int)result);
-	__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_connect), "D"((long)fd), "S"(&to.address),
-	                 "d"((long)to.length) : "rcx", "r11", "memory");
-	must("client connect", (int)result);
-	must("client send", (int)send(fd, "hello", 5, 0));
-	return fd;
-}
-
 /* How a TFTP server receives its requests, in all the ways there are to receive. */
 HAZARD(udp_server) {
 	(void)count, (void)arguments;
@@ -27,21 +11,21 @@ HAZARD(udp_server) {
 	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
 	                         .msg_controllen = sizeof control};
 	int fd = bound(SOCK_DGRAM, HOST, 6969);
-	client_sends("10.77.0.2", 6969);
+	datagram_from("10.77.0.2", HOST, 6969);
 	show("recvfrom", recvfrom(fd, buffer, sizeof buffer, 0, &any.address, &any.length));
 	printf("%s %u\n", inet_ntoa(any.in.sin_addr), any.length);
 	show("aux", bound(SOCK_DGRAM, HOST, 3100));
-	client_sends("10.77.0.3", 6969);
+	datagram_from("10.77.0.3", HOST, 6969);
 	show("recvfrom", recvfrom(fd, buffer, sizeof buffer, 0, NULL, NULL));
 	show("aux", bound(SOCK_DGRAM, "0.0.0.0", 3101));
-	client_sends("10.77.0.4", 6969);
+	datagram_from("10.77.0.4", HOST, 6969);
 	show("recv", recv(fd, buffer, 2, MSG_TRUNC));
 	show("aux", bound(SOCK_DGRAM, HOST, 3102));
-	client_sends("10.77.0.5", 6969);
+	datagram_from("10.77.0.5", HOST, 6969);
 	show("recvmsg", recvmsg(fd, &message, 0));
 	printf("%u %zu %d\n", message.msg_namelen, (size_t)message.msg_controllen, message.msg_flags);
 	show("aux", bound(SOCK_DGRAM, HOST, 3103));
-	client_sends("10.77.0.2", 6969);
+	datagram_from("10.77.0.2", HOST, 6969);
 	message.msg_name = &any.storage;
 	message.msg_namelen = 4;
 	show("recvmsg short", recvmsg(fd, &message, 0));

@@ -130,6 +130,18 @@ HAZARD(fclose) {
 	return 0;
 }
 
+/* Bound before there is a peer, closed inside libc, and the number used for something local. */
+HAZARD(early_reuse) {
+	(void)count, (void)arguments;
+	int listener = listening(HOST, CONTROL_PORT);
+	int early = bound(SOCK_STREAM, HOST, 3007);
+	show("fclose", fclose(fdopen(early, "r+")));
+	show("again", bound(SOCK_STREAM, "127.0.0.1", 3008) == early);
+	connected("10.77.0.2", HOST, CONTROL_PORT);
+	show("accept", accept(listener, NULL, NULL));
+	return 0;
+}
+
 /* Few numbers: the agent has to make do with low ones. */
 HAZARD(small_limit) {
 	(void)count, (void)arguments;

@@ -56,6 +56,9 @@ int listening(const char *text, int port);
 /* A TCP connection from `source` to an address. */
 int connected(const char *source, const char *text, int port);
 
+/* A datagram from `source` to an address; its socket stays open. */
+void datagram_from(const char *source, const char *text, int port);
+
 /* A server with a control port and one client of it: returns the accepted connection. The client's
  * end and the listener are left open in *client and *listener, when they are asked for. */
 int control_from(const char *source, int *client, int *listener);

@@ -108,6 +108,26 @@ HAZARD(vfork) {
 	return 0;
 }
 
+/* The same with what cannot be learned again from the next call: a UDP control port. */
+HAZARD(vfork_udp) {
+	(void)count, (void)arguments;
+	char byte;
+	int control = bound(SOCK_DGRAM, HOST, 6969);
+	pid_t child = vfork();
+	if (child == 0) {
+		close(control);
+		dup2(1, control);
+		syscall(SYS_close, control);
+		syscall(SYS_close_range, 3, ~0u, 0);
+		_exit(5);
+	}
+	reap("vfork", child);
+	datagram_from("10.77.0.2", HOST, 6969);
+	show("recv", recv(control, &byte, 1, 0));
+	show("aux", bound(SOCK_DGRAM, HOST, 3032));
+	return 0;
+}
+
 HAZARD(spawn) {
 	(void)count, (void)arguments;
 	pid_t child;

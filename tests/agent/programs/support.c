@@ -75,13 +75,22 @@ static long bare(long number, long a, long b, long c) {
 	return -1;
 }
 
-int connected(const char *source, const char *text, int port) {
+static int from_outside(int type, const char *source, const char *text, int port) {
 	struct any_address from = address_of(source, 0);
 	struct any_address to = address_of(text, port);
-	int fd = make(SOCK_STREAM, &from);
+	int fd = make(type, &from);
 	must("client bind", (int)bare(SYS_bind, fd, (long)&from.address, from.length));
 	must("client connect", (int)bare(SYS_connect, fd, (long)&to.address, to.length));
 	return fd;
+}
+
+int connected(const char *source, const char *text, int port) {
+	return from_outside(SOCK_STREAM, source, text, port);
+}
+
+void datagram_from(const char *source, const char *text, int port) {
+	int fd = from_outside(SOCK_DGRAM, source, text, port);
+	must("client send", (int)send(fd, "hello", 5, 0));
 }
 
 int control_from(const char *source, int *client, int *listener) {

@@ -1,0 +1,32 @@
+/**
+ * Runs an nftables driver on a lab's host for a test (see remote.ts). Its arguments: the options, and what
+ * the kernel is to be taken for instead of asking it.
+ *
+ * @module
+ */
+import type { EnforcerChange } from "../../drivers/enforcer.ts";
+import { createNftables, type NftablesOptions } from "../../drivers/nftables.ts";
+import type { KernelFeatures } from "../../drivers/nftables_pinholes.ts";
+import type { OpenPort } from "../../drivers/nftables_rules.ts";
+import type { FiveTuple } from "../../lib/pinhole/pinhole.ts";
+import { serve } from "./remote.ts";
+
+const [options = "{}", features] = Deno.args;
+const driver = createNftables(
+  JSON.parse(options) as NftablesOptions,
+  features === undefined ? undefined : () => JSON.parse(features) as KernelFeatures,
+);
+
+await serve({
+  capabilities: () => driver.capabilities,
+  connect: () => driver.connect(),
+  apply: (batch: EnforcerChange[]) => driver.apply(batch),
+  counters: async (tuples: FiveTuple[]) => (await driver.counters(tuples)).map((c) => c ?? null),
+  list: () => driver.list(),
+  endConnections: (tuples: FiveTuple[]) => driver.endConnections(tuples),
+  close: () => driver.close(),
+  remove: () => driver.remove(),
+  setOpenPorts: (ports: OpenPort[]) => driver.setOpenPorts(ports),
+  intact: () => driver.intact(),
+  statistics: () => driver.statistics(),
+});
