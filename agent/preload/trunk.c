@@ -51,6 +51,11 @@ static int connect_by_path(void) {
 	long fd = sys3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
+	/* Room for the first words of a thousand children at once: when it runs out, each message taken wakes
+	 * all who wait for room. What the kernel does not grant is done without. */
+	int room = 4 << 20;
+	if (sys6(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, sys_ptr(&room), sizeof room, 0) != 0)
+		sys6(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUF, sys_ptr(&room), sizeof room, 0);
 	/* Limits how long connect waits for a broker that accepts nobody (socket(7)). */
 	if (limit.tv_sec != 0 || limit.tv_usec != 0)
 		sys6(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, sys_ptr(&limit), sizeof limit, 0);

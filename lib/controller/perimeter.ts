@@ -85,6 +85,8 @@ export class Perimeter {
     closed: 0,
   };
   #stopping = false;
+  /** Something went wrong, so that all must be compared within a second. */
+  #mustReconcile = false;
   #nextSecond = 0;
   #nextSweep = 0;
 
@@ -130,7 +132,7 @@ export class Perimeter {
       this.#lifetimes.ended(protocol, port, cookie);
     }, () => {
       this.#audit.add("notices.lost", {});
-      this.#lifetimes.reconcile();
+      this.#mustReconcile = true;
     });
     if (!this.#sockets.notices) {
       this.#options.log(
@@ -183,13 +185,28 @@ export class Perimeter {
     while (!this.#stopping) {
       const ready = this.#poller.wait(this.#timeout());
       await this.#execution.flush();
-      await this.#lifetimes.check(performance.now());
-      if (this.#sweep.running) await this.#sweep.step();
+      await this.#guarded("lifetimes", () => this.#lifetimes.check(performance.now()));
+      if (this.#sweep.running) await this.#guarded("sweep", () => this.#sweep.step());
       await this.#execution.flush();
       await this.#control?.pump();
       await this.#periodic();
       this.#audit.flush();
       if (ready === 0) this.#execution.settle();
+    }
+  }
+
+  /**
+   * Does work that asks the kernel for something. When the kernel refuses, that is told, and the next
+   * comparison makes good for it: a daemon that ends would serve nobody.
+   */
+  async #guarded(what: string, work: () => Promise<void> | void): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      const why = message(error);
+      this.#audit.add("fault", { what, why });
+      this.#options.log("error", `${what}: ${why}`);
+      this.#mustReconcile = true;
     }
   }
 
@@ -255,15 +272,18 @@ export class Perimeter {
       this.#audit.tick();
       this.#lifetimes.expire(Date.now());
       this.#execution.retry();
-      if (!this.#sockets.notices) this.#lifetimes.reconcile();
+      if (!this.#sockets.notices || this.#mustReconcile) {
+        this.#mustReconcile = false;
+        await this.#guarded("lifetimes", () => this.#lifetimes.reconcile());
+      }
       await this.#execution.flush();
     }
     if (now >= this.#nextSweep) {
       this.#nextSweep = now + this.#options.config.perimeter.sweep * 1000;
-      this.#lifetimes.reconcile();
+      await this.#guarded("lifetimes", () => this.#lifetimes.reconcile());
       this.#sweep.start();
       const { keep, max } = this.#options.config.history;
-      this.#ledger.prune(Date.now() - keep * 1000, max);
+      await this.#guarded("history", () => void this.#ledger.prune(Date.now() - keep * 1000, max));
     }
   }
 

@@ -1,9 +1,7 @@
 /**
  * Measures the nftables driver in a network namespace of its own: updates a second, the time of one
  * update, both with a million pinholes open, and counters. The baseline is libnftables, fed the same
- * elements as text in the same run. Needs root. Prints one JSON object a line.
- *
- *     deno run -A scripts/bench/nftables.ts
+ * elements as text in the same run. Needs root.
  *
  * @module
  */
@@ -13,17 +11,9 @@ import { createNftables } from "../../drivers/nftables.ts";
 import { type IpAddress, parseIp } from "../../lib/net/ip.ts";
 import type { FiveTuple } from "../../lib/pinhole/pinhole.ts";
 import { Libnftables } from "../../lib/sys/libnftables.ts";
+import { median, quantile, report } from "./report.ts";
 
-/** One figure. `ratio` is value / baseline; `target` says what `met` was judged by. */
-interface Figure {
-  readonly metric: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly baseline?: number;
-  readonly target: string;
-  readonly met: boolean;
-}
-
+const BENCH = "nftables";
 const TABLE = "diaper_bench";
 const MILLION = 1_000_000;
 const BATCH = 1000;
@@ -38,7 +28,7 @@ async function main(): Promise<number> {
   }
   const self = fileURLToPath(import.meta.url);
   const child = new Deno.Command("unshare", {
-    args: ["--net", Deno.execPath(), "run", "-A", self, "--inside"],
+    args: ["--net", Deno.execPath(), "run", "-A", self, "--inside", ...Deno.args],
     stdin: "null",
   }).spawn();
   return (await child.status).code;
@@ -56,51 +46,33 @@ async function measure(): Promise<void> {
     };
     const none = await rates(apply);
     const text = textRates(nft);
-    report({
-      metric: "one update, median",
-      value: none.single.median,
-      unit: "ms",
+    report(BENCH, "one update, median", none.single.median, "ms", {
       baseline: text.single.median,
       target: "at most 0.1 ms",
       met: none.single.median <= 0.1,
     });
-    report({
-      metric: "one update, p99",
-      value: none.single.p99,
-      unit: "ms",
+    report(BENCH, "one update, p99", none.single.p99, "ms", {
       baseline: text.single.p99,
       target: "at most 1 ms",
       met: none.single.p99 <= 1,
     });
-    report({
-      metric: `adds in batches of ${BATCH}`,
-      value: none.adds,
-      unit: "1/s",
+    report(BENCH, `adds in batches of ${BATCH}`, none.adds, "1/s", {
       baseline: text.adds,
       target: "at least 400000/s and 4 times libnftables",
       met: none.adds >= 400_000 && none.adds >= 4 * text.adds,
     });
-    report({
-      metric: `removals in batches of ${BATCH}`,
-      value: none.removals,
-      unit: "1/s",
+    report(BENCH, `removals in batches of ${BATCH}`, none.removals, "1/s", {
       target: "at least 400000/s",
       met: none.removals >= 400_000,
     });
     await fill(apply, driver);
     const full = await rates(apply);
-    report({
-      metric: "one update with 1000000 open, median",
-      value: full.single.median,
-      unit: "ms",
+    report(BENCH, "one update with 1000000 open, median", full.single.median, "ms", {
       baseline: none.single.median,
       target: "at most 1.15 times the time with none",
       met: full.single.median <= 1.15 * none.single.median,
     });
-    report({
-      metric: `adds in batches of ${BATCH} with 1000000 open`,
-      value: full.adds,
-      unit: "1/s",
+    report(BENCH, `adds in batches of ${BATCH} with 1000000 open`, full.adds, "1/s", {
       baseline: none.adds,
       target: "at least 0.85 of the rate with none",
       met: full.adds >= 0.85 * none.adds,
@@ -123,10 +95,7 @@ async function fill(
     await apply(tuples.slice(i, i + 10 * BATCH).map(opening));
   }
   const seconds = (performance.now() - start) / 1000;
-  report({
-    metric: "opening 1000000",
-    value: seconds,
-    unit: "s",
+  report(BENCH, "opening 1000000", seconds, "s", {
     target: "at most 10 s",
     met: seconds <= 10,
   });
@@ -136,10 +105,7 @@ async function fill(
     const found = await driver.counters(asked);
     const took = (performance.now() - begin) / 1000;
     if (found.some((counters) => counters === undefined)) throw new Error("a counter is missing");
-    report({
-      metric: `counters of ${count} with 1000000 open`,
-      value: took,
-      unit: "s",
+    report(BENCH, `counters of ${count} with 1000000 open`, took, "s", {
       target: `at most ${most} s`,
       met: took <= most,
     });
@@ -215,9 +181,7 @@ interface Spread {
 }
 
 function spread(times: readonly number[]): Spread {
-  const sorted = times.toSorted((a, b) => a - b);
-  const at = (part: number) => sorted[Math.floor((sorted.length - 1) * part)] as number;
-  return { median: at(0.5), p99: at(0.99) };
+  return { median: median(times), p99: quantile(times, 0.99) };
 }
 
 const DESTINATION = address("10.0.0.1");
@@ -252,22 +216,6 @@ function address(text: string): IpAddress {
   const found = parseIp(text);
   if (found === undefined) throw new Error(`Not an address: ${text}`);
   return found;
-}
-
-function report(figure: Figure): void {
-  const { metric, value, unit, baseline, target, met } = figure;
-  const round = (x: number) => Number(x.toPrecision(4));
-  const line = JSON.stringify({
-    bench: "nftables",
-    metric,
-    value: round(value),
-    unit,
-    baseline: baseline === undefined ? null : round(baseline),
-    ratio: baseline === undefined ? null : round(value / baseline),
-    target,
-    met,
-  });
-  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
 }
 
 Deno.exit(await main());
