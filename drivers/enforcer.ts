@@ -79,6 +79,13 @@ export interface Enforcer {
   list(): Promise<ListedEntry[]>;
   /** Ends living connections that came in by a pinhole that is closed already. */
   endConnections(tuples: readonly FiveTuple[]): Promise<void>;
+  /**
+   * False when somebody else changed or removed what the perimeter is made of, as far as that is quick to
+   * see; {@link connect} makes it right again. Absent where there is no quick way.
+   */
+  intact?(): boolean;
+  /** What the perimeter did not let in, where the enforcer counts that. */
+  statistics?(): { readonly dropped: Counters; readonly invalid: Counters };
   /** Lets go of the enforcer. The perimeter and its entries stay. */
   close(): Promise<void>;
   /** Takes away everything that this driver ever made there. */

@@ -68,8 +68,11 @@ static void forget(unsigned slot, uint64_t entry) {
 void ownfd_close(int fd) {
 	for (unsigned i = 0; i < OWN_MAX; i++) {
 		uint64_t entry = __atomic_load_n(&own[i], __ATOMIC_ACQUIRE);
-		if (entry != 0 && own_fd(entry) == fd)
+		if (entry != 0 && own_fd(entry) == fd) {
+			/* No further: the number may already be another thread's new channel. */
 			forget(i, entry);
+			return;
+		}
 	}
 }
 

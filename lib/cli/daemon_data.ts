@@ -53,6 +53,7 @@ const status = z.object({
   notices: z.boolean(),
   audit_failed: z.string().nullable(),
   counts: z.record(z.string(), count),
+  dropped: z.object({ packets: count, bytes: count }).nullable(),
   sweep: z.object({ pinholes: count, repaired: count, idle: count, workMs: count }).nullable(),
 });
 

@@ -4,11 +4,11 @@
  * @module
  */
 import type { Command } from "commander";
-import { ConfigError, loadConfig } from "../controller/config.ts";
 import { agentLibraryPath } from "../sys/assets.ts";
 import { execute } from "../sys/execute.ts";
 import { SystemError } from "../sys/libc.ts";
 import { callerEnvironment } from "../sys/runtime.ts";
+import { configOption, readConfig } from "./config_option.ts";
 import { CliError, EXIT } from "./exit.ts";
 
 interface RunOptions {
@@ -24,7 +24,7 @@ export function register(parent: Command): void {
     .description("run a program under the agent: pinholes open as it binds ports")
     .argument("<program>", "the program; searched in PATH when it has no slash")
     .argument("[args...]", "its arguments")
-    .option("-c, --config <file>", "configuration (default: /etc/diaper/diaper.yaml)")
+    .addOption(configOption())
     .option("-d, --delegate <name>", "account in whose name it asks (default: the caller's own)")
     .option(
       "--control <ports>",
@@ -70,15 +70,6 @@ async function show(
   const { printLine } = await import("./output.ts");
   for (const [name, value] of Object.entries(added)) printLine(`${name}=${value}`);
   printLine([path, ...args].join(" "));
-}
-
-function readConfig(file: string | undefined): ReturnType<typeof loadConfig> {
-  try {
-    return loadConfig(file);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    throw new CliError(EXIT.INVALID, error.message, "see diaper.yaml(5) for what can stand there");
-  }
 }
 
 function checkNames(options: RunOptions): void {

@@ -8,7 +8,7 @@ import { configOption, readConfig } from "./config_option.ts";
 import { askForOne } from "./control_client.ts";
 import { type DaemonStatus, readStatus } from "./daemon_data.ts";
 import { EXIT } from "./exit.ts";
-import { durationText, printJson, printLine, style, visible } from "./output.ts";
+import { bytesText, durationText, printJson, printLine, style, visible } from "./output.ts";
 
 /** Something that is not as it should be. A `failure` keeps pinholes from being opened or closed. */
 export interface HealthProblem {
@@ -126,6 +126,10 @@ export function statusLines(
     ["agents", `${status.channels} connected`],
     ["so far", Object.entries(counts).map(([what, n]) => `${n} ${what}`).join(", ")],
   ];
+  if (status.dropped !== null) {
+    const { packets, bytes } = status.dropped;
+    rows.push(["dropped", `${packets} packets, ${bytesText(bytes)}`]);
+  }
   if (sweep !== null) {
     rows.push([
       "sweep",

@@ -5,7 +5,7 @@
  */
 import type { Command } from "commander";
 import type { PolicySource } from "../controller/authorization.ts";
-import { type Config, ConfigError, loadConfig } from "../controller/config.ts";
+import type { Config } from "../controller/config.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
 import type { LaterOrder, PerimeterNews, PerimeterOrder } from "../controller/worker.ts";
 import { groupId } from "../sys/accounts.ts";
@@ -14,6 +14,8 @@ import { libc } from "../sys/libc.ts";
 import { notifySystemd } from "../sys/systemd.ts";
 import { startWorker } from "../sys/runtime.ts";
 import { sendUnix, unixPair } from "../sys/unix_socket.ts";
+import { configOption, readConfig } from "./config_option.ts";
+import { daemonLog } from "./daemon_log.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { printMessage } from "./output.ts";
 import { loadPolicySource } from "./policy_source.ts";
@@ -28,7 +30,7 @@ interface UpOptions {
 export function register(parent: Command): void {
   parent.command("up")
     .description("guard this host: broker, controller and nftables in one process")
-    .option("-c, --config <file>", "configuration (default: /etc/diaper/diaper.yaml)")
+    .addOption(configOption())
     .option("-n, --check", "check configuration and policy, change nothing")
     .option("--force", "close the perimeter even though it cuts off the SSH session you are in")
     .addHelpText(
@@ -64,6 +66,7 @@ class Daemon {
   readonly #policy: PolicySource;
   readonly #worker = startWorker("perimeter");
   readonly #pair = unixPair("stream");
+  readonly #log = daemonLog();
   #stopping = false;
 
   constructor(config: Config, policy: PolicySource) {
@@ -93,7 +96,7 @@ class Daemon {
       };
       this.#worker.onmessage = (event: MessageEvent<PerimeterNews>) => {
         const news = event.data;
-        if (news.news === "log") printMessage(`diaper: ${news.text}`);
+        if (news.news === "log") this.#log[news.level]("{text}", { text: news.text });
         else if (news.news === "reload") void this.#reload();
         else if (news.news === "ready") this.#ready();
         else if (news.news === "stopped") resolve();
@@ -111,10 +114,10 @@ class Daemon {
 
   #ready(): void {
     const ports = this.#config.perimeter.open_ports.map((p) => `${p.protocol}/${p.port}`);
-    printMessage(
-      `diaper: perimeter closed (nftables table inet ${this.#config.perimeter.table}); open to all: ` +
-        (ports.length === 0 ? "nothing" : ports.join(", ")),
-    );
+    this.#log.info("perimeter closed (nftables table inet {table}); open to all: {ports}", {
+      table: this.#config.perimeter.table,
+      ports: ports.length === 0 ? "nothing" : ports.join(", "),
+    });
     notifySystemd("READY=1");
   }
 
@@ -130,7 +133,7 @@ class Daemon {
       this.#order({ order: "policy", policy: await loadPolicySource(this.#config.policy) });
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      printMessage(`diaper: policy not loaded, the old one stays:\n${why}`);
+      this.#log.error("policy not loaded, the old one stays: {why}", { why });
     }
   }
 
@@ -141,15 +144,6 @@ class Daemon {
       if (n === -2) return;
       if (n > 0) done += n;
     }
-  }
-}
-
-function readConfig(path: string | undefined): { config: Config; file: string } {
-  try {
-    return loadConfig(path);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    throw new CliError(EXIT.INVALID, error.message, "see diaper.yaml(5) for what can stand there");
   }
 }
 

@@ -59,6 +59,9 @@ const schema = z.strictObject({
     sweep: duration.default(60),
     /** What becomes of the open pinholes when diaper stops in good order. The perimeter stays. */
     on_exit: z.enum(["keep", "close"]).default("keep"),
+  }).refine((p) => !p.hooks.includes("forward") || p.outside.length > 0, {
+    error: "hooks has forward, which needs the interfaces to the outside",
+    path: ["outside"],
   }).prefault({}),
   history: z.strictObject({
     keep: duration.default(30 * 86400),

@@ -54,10 +54,13 @@ export interface PerimeterStatus {
   readonly notices: boolean;
   readonly audit_failed: string | null;
   readonly counts: Readonly<Record<string, number>>;
+  /** Packets that were not let in, where the enforcer counts them. */
+  readonly dropped: { readonly packets: number; readonly bytes: number } | null;
   readonly sweep: unknown;
 }
 
 const LIST_SLICE = 250;
+const RENEW_SLICE = 1000;
 
 /** The perimeter of this host. */
 export class Perimeter {
@@ -277,6 +280,7 @@ export class Perimeter {
         await this.#guarded("lifetimes", () => this.#lifetimes.reconcile());
       }
       await this.#execution.flush();
+      await this.#guarded("enforcer", () => this.#mend());
     }
     if (now >= this.#nextSweep) {
       this.#nextSweep = now + this.#options.config.perimeter.sweep * 1000;
@@ -284,6 +288,22 @@ export class Perimeter {
       this.#sweep.start();
       const { keep, max } = this.#options.config.history;
       await this.#guarded("history", () => void this.#ledger.prune(Date.now() - keep * 1000, max));
+    }
+  }
+
+  /** Puts the perimeter up again when somebody else took it down, such as by `nft flush ruleset`. */
+  async #mend(): Promise<void> {
+    const { enforcer, log } = this.#options;
+    if (enforcer.intact?.() !== false) return;
+    this.#audit.add("enforcer.damaged", { why: "somebody else changed or removed it" });
+    log("warning", "the perimeter was changed or removed by somebody else: putting it up again");
+    await enforcer.connect();
+    await this.#renewAll([...this.#table.all()]);
+  }
+
+  async #renewAll(pinholes: readonly Pinhole[]): Promise<void> {
+    for (let i = 0; i < pinholes.length; i += RENEW_SLICE) {
+      await this.#execution.renew(pinholes.slice(i, i + RENEW_SLICE));
     }
   }
 
@@ -308,9 +328,7 @@ export class Perimeter {
     this.#lifetimes.expire(Date.now());
     for (const p of this.#authorization.denied()) this.#execution.close(p, "policy");
     await this.#execution.flush();
-    for (let i = 0; i < restored.length; i += 1000) {
-      await this.#execution.renew(restored.slice(i, i + 1000));
-    }
+    await this.#renewAll(restored);
     const foreign = (await enforcer.list()).filter((e) =>
       this.#table.sameTuple(e.tuple).length === 0
     );
@@ -599,6 +617,7 @@ export class Perimeter {
       notices: this.#sockets.notices,
       audit_failed: this.#audit.failed ?? null,
       counts: this.#counts,
+      dropped: enforcer.statistics?.().dropped ?? null,
       sweep: this.#sweep.last ?? null,
     };
   }
@@ -610,7 +629,6 @@ export class Perimeter {
   }
 }
 
-// deno-lint-ignore require-await
 async function* one(value: unknown): AsyncGenerator<unknown> {
   yield value;
 }

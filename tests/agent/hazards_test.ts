@@ -173,7 +173,7 @@ Deno.test({
       for (const libc of ["glibc", "musl"] as const) {
         const many = await runWatched(build, [build.hazard[libc], "threads"]);
         assert.equal(many.stdout, "failed: 0\n");
-        const all = Array.from({ length: 500 }, (_, i) => tcp(5000 + i));
+        const all = Array.from({ length: 2000 }, (_, i) => tcp(5000 + i));
         assert.deepEqual(many.broker.opens().sort(), all);
 
         const peers = await runWatched(build, [build.hazard[libc], "thread_peers"]);

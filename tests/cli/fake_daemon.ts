@@ -249,6 +249,7 @@ export function statusReport(changes: Record<string, unknown> = {}): Record<stri
     notices: true,
     audit_failed: null,
     counts: { requested: 5, allowed: 4, refused: 1, opened: 4, failed: 0, closed: 2 },
+    dropped: null,
     sweep: null,
     ...changes,
   };

@@ -28,6 +28,7 @@ broker:
     ftpd: [ftp, proftpd]
 perimeter:
   hooks: [input, forward]
+  outside: [eth0]
   open_ports: [tcp/21, udp/69]
   lease: 30m
 `,
@@ -50,6 +51,12 @@ Deno.test("parseConfig() names the place of each problem", () => {
   assert.deepEqual(problems("polcy: /etc/x\n"), ["d.yaml:1:1: polcy: unknown key"]);
   assert.match(problems("a: [1\n")[0] ?? "", /^d\.yaml:\d+:\d+: /);
   assert.match(problems("policy: site.policy\n")[0] ?? "", /^d\.yaml:1:9: policy: .*absolute path/);
+});
+
+Deno.test("parseConfig() wants the outside interfaces of a forwarding perimeter", () => {
+  assert.deepEqual(problems("perimeter: {hooks: [forward]}"), [
+    "d.yaml:1:12: perimeter.outside: hooks has forward, which needs the interfaces to the outside",
+  ]);
 });
 
 Deno.test("parseConfig() does not let a table's name become a command", () => {

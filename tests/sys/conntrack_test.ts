@@ -64,8 +64,10 @@ Deno.test({
       }
     }
     // Many filters are looked for in one pass; those that match nothing do no harm.
-    const nothing = Array.from({ length: 50 }, (_, i) =>
-      tuple(i % 2 === 0 ? "tcp" : "udp", "203.0.113.1", i, "192.0.2.1", 5000));
+    const nothing = Array.from(
+      { length: 50 },
+      (_, i) => tuple(i % 2 === 0 ? "tcp" : "udp", "203.0.113.1", i, "192.0.2.1", 5000),
+    );
     const some = FLOWS.filter((_, i) => i % 3 === 0);
     await program.call("forget", [...nothing, ...some]);
     assert.deepEqual(

@@ -128,8 +128,8 @@ static void *bind_many(void *argument) {
 	long number = (long)argument;
 	long failed = 0;
 	pthread_barrier_wait(&barrier);
-	for (int i = 0; i < 5; i++)
-		failed += try_bind(5000 + (int)number * 5 + i) != 0;
+	for (int i = 0; i < 20; i++)
+		failed += try_bind(5000 + (int)number * 20 + i) != 0;
 	return (void *)failed;
 }
 
