@@ -5,15 +5,8 @@
  *
  * @module
  */
-import { type FiveTuple, tupleKey } from "../lib/pinhole/pinhole.ts";
-import { Conntrack } from "../lib/sys/conntrack.ts";
-import { E, SystemError } from "../lib/sys/libc.ts";
-import { Libnftables } from "../lib/sys/libnftables.ts";
-import { NetlinkError } from "../lib/sys/netlink.ts";
-import { ElementTransaction } from "../lib/sys/nftables_elements.ts";
-import { ElementReader } from "../lib/sys/nftables_reader.ts";
-import { TableReader, type TableShape } from "../lib/sys/nftables_table.ts";
-import { SockDiag } from "../lib/sys/sock_diag.ts";
+import type { FiveTuple } from "../lib/pinhole/pinhole.ts";
+import type { TableShape } from "../lib/sys/nftables_table.ts";
 import {
   type ChangeResult,
   type Counters,
@@ -24,27 +17,27 @@ import {
   type ListedEntry,
 } from "./enforcer.ts";
 import { endConnections } from "./nftables_connections.ts";
+import { controlPortsMatch, setControlPorts } from "./nftables_control.ts";
+import {
+  asEnforcerError,
+  closeHandles,
+  type Handles,
+  openHandles,
+  run,
+} from "./nftables_handles.ts";
 import { PinholeWriter } from "./nftables_pinholes.ts";
 import { probeKernel } from "./nftables_probe.ts";
+import { listSet, readCounters } from "./nftables_read.ts";
 import {
   checkOptions,
   checkPort,
-  CONTROL_SETS,
   creationText,
   type OpenPort,
   type PerimeterOptions,
   rulesText,
 } from "./nftables_rules.ts";
 import { perimeterMatches, pinholesKept } from "./nftables_shape.ts";
-import {
-  PINHOLE_SETS,
-  type PinholeSet,
-  portWord,
-  readKey,
-  setOf,
-  tupleProblem,
-  writeKey,
-} from "./nftables_tuple.ts";
+import { PINHOLE_SETS } from "./nftables_tuple.ts";
 
 /** What the driver is made with; everything has a default. */
 export interface NftablesOptions {
@@ -75,8 +68,8 @@ export interface NftablesEnforcer extends Enforcer {
   /** Packets that the perimeter did not let in since the table was made. */
   statistics(): { readonly dropped: Counters; readonly invalid: Counters };
   /**
-   * False when somebody else changed or removed our table's sets or chains; rules are not compared.
-   * Then {@link Enforcer.connect} makes it right again.
+   * False when somebody else changed or removed anything in our table but the pinholes. Then
+   * {@link Enforcer.connect} makes it right again.
    */
   intact(): boolean;
   /** The commands that make the perimeter, as `nft -f` would take them. */
@@ -111,16 +104,6 @@ export function createNftables(
   return new Nftables(perimeter, ports, probe);
 }
 
-/** Everything that is held open while connected. */
-interface Handles {
-  readonly nft: Libnftables;
-  readonly tables: TableReader;
-  readonly transaction: ElementTransaction;
-  readonly reader: ElementReader;
-  readonly conntrack: Conntrack;
-  readonly sockets: SockDiag;
-}
-
 class Nftables implements NftablesEnforcer {
   readonly name = "nftables";
   readonly capabilities: EnforcerCapabilities;
@@ -129,6 +112,8 @@ class Nftables implements NftablesEnforcer {
   #ports: readonly OpenPort[];
   #handles: Handles | undefined;
   #writer: PinholeWriter | undefined;
+  /** The rules as the kernel told them when they were made. */
+  #rules = "";
 
   constructor(
     perimeter: PerimeterOptions,
@@ -160,6 +145,7 @@ class Nftables implements NftablesEnforcer {
           this.#probe(handles, this.#perimeter.table),
         );
         this.#makePerimeter(handles, this.#writer);
+        this.#rules = handles.tables.rules(this.#perimeter.table);
       } catch (error) {
         this.#letGo();
         throw asEnforcerError(error);
@@ -176,13 +162,7 @@ class Nftables implements NftablesEnforcer {
         if (result.ok || result.reason !== "unknown") continue;
         // What became of it can be read back: an element is there or not.
         const change = batch[i] as EnforcerChange;
-        let present = false;
-        handles.reader.read(
-          setOf(change.tuple),
-          1,
-          (_, words, at) => writeKey(change.tuple, words, at),
-          () => present = true,
-        );
+        const present = readCounters(handles.reader, [change.tuple])[0] !== undefined;
         if (present === (change.action === "open")) results[i] = { ok: true };
       }
       return results;
@@ -190,21 +170,7 @@ class Nftables implements NftablesEnforcer {
   }
 
   counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]> {
-    return settle(() => {
-      const { reader } = this.#connected();
-      const results = new Array<Counters | undefined>(tuples.length).fill(undefined);
-      for (const [set, members] of bySet(tuples)) {
-        reader.read(
-          set,
-          members.length,
-          (i, words, at) => writeKey(tuples[members[i] as number] as FiveTuple, words, at),
-          (i, state) => {
-            results[members[i] as number] = { packets: state.packets, bytes: state.bytes };
-          },
-        );
-      }
-      return results;
-    });
+    return settle(() => readCounters(this.#connected().reader, tuples));
   }
 
   list(): Promise<ListedEntry[]> {
@@ -241,27 +207,7 @@ class Nftables implements NftablesEnforcer {
 
   setOpenPorts(ports: readonly OpenPort[]): void {
     ports.forEach(checkPort);
-    const { transaction, reader } = this.#connected();
-    transaction.begin();
-    for (const set of CONTROL_SETS) {
-      const wanted = new Set(ports.filter((p) => p.protocol === set.protocol).map((p) => p.port));
-      const open = new Set<number>();
-      reader.dump(set, (view, key) => open.add(view.getUint16(key)));
-      const step = (action: "add" | "delete", port: number) => {
-        const at = transaction.step(action, set, 0);
-        if (at < 0) throw new RangeError(`Cannot open ${ports.length} control ports at once`);
-        transaction.words[at] = portWord(port);
-      };
-      for (const port of open) if (!wanted.has(port)) step("delete", port);
-      for (const port of wanted) if (!open.has(port)) step("add", port);
-    }
-    const failure = transaction.commit();
-    if (failure !== undefined) {
-      throw new EnforcerError(
-        new NetlinkError("Cannot set the control ports", failure.code, failure.text, -1).message,
-        "Make the perimeter anew: restart the controller.",
-      );
-    }
+    setControlPorts(this.#connected(), ports);
     this.#ports = [...ports];
   }
 
@@ -275,8 +221,11 @@ class Nftables implements NftablesEnforcer {
   }
 
   intact(): boolean {
-    const shape = this.#connected().tables.read(this.#perimeter.table);
-    return shape !== undefined && perimeterMatches(shape, this.#perimeter);
+    const { tables, reader } = this.#connected();
+    const shape = tables.read(this.#perimeter.table);
+    return shape !== undefined && perimeterMatches(shape, this.#perimeter) &&
+      tables.rules(this.#perimeter.table) === this.#rules &&
+      controlPortsMatch(reader, this.#ports);
   }
 
   rules(): string {
@@ -312,11 +261,12 @@ class Nftables implements NftablesEnforcer {
       ].join("\n"),
     );
     writer.apply(
-      kept.map((entry, id) => ({
+      // A lease of 0 would be none: what ends this very moment is not put back.
+      kept.filter(({ expires }) => expires !== 0).map(({ tuple, expires }, id) => ({
         action: "open",
-        tuple: entry.tuple,
+        tuple,
         id,
-        lease: entry.expires ?? 0,
+        lease: expires ?? 0,
       })),
     );
     run(handles.nft, rulesText(this.#perimeter, true));
@@ -334,92 +284,6 @@ class Nftables implements NftablesEnforcer {
     this.#handles = undefined;
     this.#writer = undefined;
   }
-}
-
-function listSet(reader: ElementReader, set: PinholeSet): ListedEntry[] {
-  // A set that changes while it is read can show an element twice.
-  const found = new Map<string, ListedEntry>();
-  reader.dump(set, (view, key, state) => {
-    const tuple = readKey(set, view, key);
-    if (tuple === undefined) return;
-    found.set(tupleKey(tuple), {
-      tuple,
-      packets: state.packets,
-      bytes: state.bytes,
-      expires: state.expires < 0 ? undefined : state.expires / 1000,
-    });
-  });
-  return [...found.values()];
-}
-
-/** The numbers of the tuples for each set; impossible tuples are in none. */
-function bySet(tuples: readonly FiveTuple[]): Map<PinholeSet, number[]> {
-  const sets = new Map<PinholeSet, number[]>();
-  tuples.forEach((tuple, i) => {
-    if (tupleProblem(tuple) !== undefined) return;
-    const set = setOf(tuple);
-    const members = sets.get(set);
-    if (members === undefined) sets.set(set, [i]);
-    else members.push(i);
-  });
-  return sets;
-}
-
-function openHandles(table: string): Handles {
-  const made: { close(): void }[] = [];
-  const keep = <T extends { close(): void }>(thing: T): T => {
-    made.push(thing);
-    return thing;
-  };
-  try {
-    return {
-      nft: keep(new Libnftables()),
-      tables: keep(new TableReader()),
-      transaction: keep(new ElementTransaction(table)),
-      reader: keep(new ElementReader(table)),
-      conntrack: keep(new Conntrack()),
-      sockets: keep(new SockDiag()),
-    };
-  } catch (error) {
-    for (const thing of made) thing.close();
-    throw asEnforcerError(error);
-  }
-}
-
-function closeHandles(handles: Handles): void {
-  for (const thing of Object.values(handles) as { close(): void }[]) thing.close();
-}
-
-function run(nft: Libnftables, commands: string): void {
-  const result = nft.run(commands);
-  if (result.ok) return;
-  throw new EnforcerError(
-    `nftables refused the perimeter: ${result.error}`,
-    "The kernel needs nf_tables with concatenated sets and conntrack (Linux 5.10 or later); " +
-      "`diaper doctor` says what is missing.",
-  );
-}
-
-function asEnforcerError(error: unknown): unknown {
-  if (error instanceof EnforcerError || !(error instanceof Error)) return error;
-  if (error.name === "LibnftablesMissing") {
-    return new EnforcerError(
-      error.message,
-      "Install libnftables (Debian: apt install libnftables1).",
-    );
-  }
-  const code = error instanceof NetlinkError || error instanceof SystemError ? error.code : 0;
-  if (code === E.PERM || code === E.ACCES) {
-    return new EnforcerError(
-      `Not permitted to change the packet filter: ${error.message}`,
-      "Run as root, or with the capability CAP_NET_ADMIN.",
-    );
-  }
-  if (code === 0) return error;
-  return new EnforcerError(
-    `The kernel cannot be a perimeter: ${error.message}`,
-    "Load the modules nf_tables and nf_conntrack_netlink (modprobe), or use a kernel that has them.",
-  );
 }
 
 /** All work here is synchronous; errors become rejections all the same. */

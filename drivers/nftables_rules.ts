@@ -67,7 +67,11 @@ export function perimeterChains(options: PerimeterOptions): PerimeterChain[] {
   ];
 }
 
-/** @throws {EnforcerError} for options that cannot be a perimeter. */
+/**
+ * Checks what a perimeter is to be, before any text is made of it.
+ *
+ * @throws {EnforcerError} for options that cannot be a perimeter.
+ */
 export function checkOptions(options: PerimeterOptions): void {
   const fail = (message: string, next: string) => {
     throw new EnforcerError(message, next);
@@ -114,7 +118,11 @@ export function checkOptions(options: PerimeterOptions): void {
   }
 }
 
-/** @throws {EnforcerError} for a port that there cannot be. */
+/**
+ * Checks a control port.
+ *
+ * @throws {EnforcerError} for a port that there cannot be.
+ */
 export function checkPort(open: OpenPort): void {
   const known = open.protocol === "tcp" || open.protocol === "udp";
   if (!known || !Number.isInteger(open.port) || open.port < 1 || open.port > 0xffff) {

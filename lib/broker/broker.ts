@@ -36,6 +36,8 @@ export interface BrokerOptions {
   /** Ports that are open to everyone by configuration, as `tcp/21`. */
   readonly openPorts: ReadonlySet<string>;
   readonly limits: ChannelLimits;
+  /** Start times of processes are recorded: where sockets alone do not tell who lives. */
+  readonly recordStart: boolean;
 }
 
 /** What became of a conversation with an agent, for the audit trail. */
@@ -82,7 +84,6 @@ export class Broker {
   readonly #channels = new Map<number, Channel>();
   /** Channels without HELLO, oldest first. */
   readonly #unproven = new Set<Channel>();
-  readonly #start: (pid: number) => bigint | undefined;
 
   /** @param listener a listening SEQPACKET socket; the broker closes it in the end. */
   constructor(
@@ -97,7 +98,8 @@ export class Broker {
     this.#options = options;
     this.#request = request;
     this.#report = report;
-    this.#start = processStart;
+    // What an agent says before it is accepted shall be signed by the kernel as well.
+    passCredentials(listener);
     poller.add(listener, EPOLL.IN, () => this.#accept());
   }
 
@@ -159,12 +161,12 @@ export class Broker {
     }
   }
 
-  #open(fd: number, peer: Credentials, delegate: string | undefined): void {
+  #open(fd: number, peer: Credentials, delegate: string | undefined): Channel {
     passCredentials(fd);
     const channel: Channel = {
       fd,
       peer,
-      pidStart: this.#start(peer.pid) ?? 0n,
+      pidStart: this.#options.recordStart ? processStart(peer.pid) ?? 0n : 0n,
       program: processProgram(peer.pid),
       delegate,
       since: Date.now(),
@@ -174,6 +176,7 @@ export class Broker {
     this.#channels.set(fd, channel);
     if (delegate === undefined) this.#unproven.add(channel);
     this.#poller.add(fd, EPOLL.IN | EPOLL.RDHUP, () => this.#readable(channel));
+    return channel;
   }
 
   #readable(channel: Channel): void {
@@ -181,8 +184,9 @@ export class Broker {
       const message = this.#receiver.receive(channel.fd);
       if (message === "none") return;
       if (message === "end") return this.#drop(channel);
+      let child: Channel | undefined;
       try {
-        this.#message(channel, message);
+        child = this.#message(channel, message);
       } catch (error) {
         if (!(error instanceof ProtocolViolation)) throw error;
         this.#refuseChannel(channel, error.message);
@@ -190,10 +194,14 @@ export class Broker {
         // Whatever was passed and not taken over is dropped at once: a copy here keeps a socket alive.
         for (const fd of message.fds) libc.close(fd);
       }
+      // Who asked waits for the answer: only a parent's channel is likely to hold more.
+      if (child === undefined) return;
+      this.#readable(child);
     }
   }
 
-  #message(channel: Channel, received: ReceivedMessage): void {
+  /** Does what a message asks for; returns the channel that came with it, if one did. */
+  #message(channel: Channel, received: ReceivedMessage): Channel | undefined {
     if (received.truncated) throw new ProtocolViolation("message is too long");
     const message = parseAgentMessage(received.data);
     if (typeof message === "string") throw new ProtocolViolation(message);
@@ -211,17 +219,17 @@ export class Broker {
         `${message.type} with ${received.fds.length} descriptors, not ${fdsWanted}`,
       );
     }
-    if (message.type === "hello") return this.#hello(channel, message);
-    if (channel.delegate === undefined) throw new ProtocolViolation("no HELLO before the rest");
-    switch (message.type) {
-      case "channel":
-        return this.#child(channel, received.fds, sender);
-      case "open":
-        return this.#ask(channel, message, received.fds[0] as number, sender as Credentials);
-      case "close":
-        // A hint only: the kernel's notice of the socket's end decides.
-        return;
+    if (message.type === "hello") {
+      this.#hello(channel, message);
+      return undefined;
     }
+    if (channel.delegate === undefined) throw new ProtocolViolation("no HELLO before the rest");
+    if (message.type === "channel") return this.#child(channel, received.fds, sender);
+    if (message.type === "open") {
+      this.#ask(channel, message, received.fds[0] as number, sender as Credentials);
+    }
+    // CLOSE is a hint only: the kernel's notice of the socket's end decides.
+    return undefined;
   }
 
   #hello(channel: Channel, message: AgentMessage & { type: "hello" }): void {
@@ -245,7 +253,11 @@ export class Broker {
     this.#answer(channel, message.sequence, { kind: "open", id: 0, why: delegate });
   }
 
-  #child(parent: Channel, fds: number[], sender: Credentials | undefined): void {
+  #child(
+    parent: Channel,
+    fds: number[],
+    sender: Credentials | undefined,
+  ): Channel | undefined {
     const fd = fds[0] as number;
     let peer: Credentials;
     try {
@@ -266,10 +278,10 @@ export class Broker {
         pid: peer.pid,
         program: parent.program,
       });
-      return;
+      return undefined;
     }
     fds.length = 0; // taken over: not to be closed with the message
-    this.#open(fd, peer, parent.delegate);
+    return this.#open(fd, peer, parent.delegate);
   }
 
   #ask(

@@ -15,8 +15,9 @@ export interface AuditEvent {
   readonly [field: string]: unknown;
 }
 
-/** Longest history in memory for those who ask for the last events, in events. */
-const RECENT = 1000;
+/** An event's own fields, or how to make them when the line is made. */
+export type EventFields = Record<string, unknown> | (() => Record<string, unknown>);
+
 /** Refusals of one account that are written in one second; the rest is counted and said in one line. */
 const REFUSALS_A_SECOND = 50;
 
@@ -24,9 +25,11 @@ const REFUSALS_A_SECOND = 50;
 export class AuditTrail {
   readonly #path: string;
   #file: Deno.FsFile;
+  /** Events that are not lines yet: answers go out before anybody makes JSON. */
+  #events: { type: string; at: number; fields: EventFields }[] = [];
+  /** Lines that are not written yet. */
   #pending: string[] = [];
   readonly #watchers = new Set<(event: AuditEvent, line: string) => void>();
-  readonly #recent: string[] = [];
   readonly #refusals = new Map<number, { second: number; written: number; suppressed: number }>();
   readonly #encoder = new TextEncoder();
   #failed: string | undefined;
@@ -42,22 +45,13 @@ export class AuditTrail {
     return this.#failed;
   }
 
-  /** The newest events, oldest first, as JSON lines without line ends. */
-  recent(): readonly string[] {
-    return this.#recent;
-  }
-
-  /** Adds an event; {@link flush} writes it. */
-  add(event_type: string, fields: Record<string, unknown>, at = Date.now()): void {
-    const event: AuditEvent = { event_type, timestamp: new Date(at).toISOString(), ...fields };
-    const line = JSON.stringify(event);
-    this.#pending.push(line);
-    if (this.#recent.push(line) > RECENT * 2) this.#recent.splice(0, RECENT);
-    for (const watcher of this.#watchers) watcher(event, line);
+  /** Adds an event; {@link flush} makes it a line and writes it. */
+  add(type: string, fields: EventFields, at = Date.now()): void {
+    this.#events.push({ type, at, fields });
   }
 
   /** Adds a refusal, unless the account has had too many of them this second. */
-  refusal(uid: number, event_type: string, fields: Record<string, unknown>): void {
+  refusal(uid: number, type: string, fields: Record<string, unknown>): void {
     const second = Math.floor(Date.now() / 1000);
     let count = this.#refusals.get(uid);
     if (count === undefined || count.second !== second) {
@@ -66,12 +60,13 @@ export class AuditTrail {
       if (this.#refusals.size > 10_000) this.#refusals.clear();
       this.#refusals.set(uid, count);
     }
-    if (count.written++ < REFUSALS_A_SECOND) this.add(event_type, { uid, ...fields });
+    if (count.written++ < REFUSALS_A_SECOND) this.add(type, { uid, ...fields });
     else count.suppressed++;
   }
 
   /** Writes what was added. A failure is remembered, not thrown: see {@link failed}. */
   flush(): void {
+    this.#makeLines();
     if (this.#pending.length === 0) return;
     const data = this.#encoder.encode(this.#pending.join("\n") + "\n");
     try {
@@ -113,6 +108,21 @@ export class AuditTrail {
   close(): void {
     this.flush();
     this.#file.close();
+  }
+
+  #makeLines(): void {
+    const events = this.#events;
+    this.#events = [];
+    for (const { type, at, fields } of events) {
+      const event: AuditEvent = {
+        event_type: type,
+        timestamp: new Date(at).toISOString(),
+        ...(typeof fields === "function" ? fields() : fields),
+      };
+      const line = JSON.stringify(event);
+      this.#pending.push(line);
+      for (const watcher of this.#watchers) watcher(event, line);
+    }
   }
 
   #suppressed(uid: number, count: number): void {

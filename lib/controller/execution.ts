@@ -240,11 +240,12 @@ export class Execution {
     p.leasedUntil = now + this.#lease * 1000;
     this.#settled.push(p);
     o.answer({ kind: "open", id: p.id, why: p.rule });
-    this.#audit.add("pinhole.opened", {
+    const openMs = Math.round((performance.now() - o.asked) * 1000) / 1000;
+    this.#audit.add("pinhole.opened", () => ({
       ...pinholeFields(p),
       ...(o.boundAt === undefined ? {} : { bound_at: new Date(o.boundAt).toISOString() }),
-      open_ms: Math.round((performance.now() - o.asked) * 1000) / 1000,
-    }, now);
+      open_ms: openMs,
+    }), now);
   }
 
   /** Answers that a pinhole could not be opened, and leaves nothing of it behind. */
@@ -288,12 +289,12 @@ export class Execution {
       this.#audit.add("ledger.failed", { why: message(error) });
     }
     for (const [p, reason] of done) {
-      this.#audit.add("pinhole.closed", {
+      this.#audit.add("pinhole.closed", () => ({
         ...pinholeFields(p),
         reason,
         why: reasonText(reason),
         open_seconds: p.openedAt === undefined ? null : Math.max(0, now - p.openedAt) / 1000,
-      }, now);
+      }), now);
     }
   }
 

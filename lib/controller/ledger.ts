@@ -31,6 +31,8 @@ export class LedgerError extends Error {
 /** One ledger file, held by one process at a time. */
 export class Ledger {
   readonly #db: DatabaseSync;
+  readonly #begin: StatementSync;
+  readonly #commit: StatementSync;
   readonly #insert: StatementSync;
   readonly #state: StatementSync;
   readonly #archive: StatementSync;
@@ -63,6 +65,8 @@ export class Ledger {
         { cause: error },
       );
     }
+    this.#begin = this.#db.prepare("BEGIN IMMEDIATE");
+    this.#commit = this.#db.prepare("COMMIT");
     this.#insert = this.#db.prepare(
       `INSERT INTO live (${NAMES}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
     );
@@ -91,11 +95,11 @@ export class Ledger {
    */
   transaction(work: () => void): void {
     if (this.#inTransaction) throw new Error("Cannot nest transactions of the ledger");
+    this.#begin.run();
     this.#inTransaction = true;
-    this.#db.exec("BEGIN IMMEDIATE");
     try {
       work();
-      this.#db.exec("COMMIT");
+      this.#commit.run();
     } catch (error) {
       try {
         this.#db.exec("ROLLBACK");

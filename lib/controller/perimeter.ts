@@ -159,6 +159,7 @@ export class Perimeter {
           config.broker.max_channels,
           config.broker.max_channels_per_user,
         ),
+        recordStart: !this.#sockets.coversBound,
       },
       (request, answer) => this.#request(request, answer),
       ({ event_type, ...event }) => this.#audit.refusal(event.uid, event_type, event),
@@ -348,7 +349,7 @@ export class Perimeter {
   }
 
   #request(request: PinholeRequest, answer: (verdict: Verdict) => void): void {
-    const fields = requestFields(request);
+    const fields = () => requestFields(request);
     this.#audit.add("pinhole.requested", fields);
     for (const p of this.#table.ofSocket(request.cookie)) {
       if (p.state === "open" && tupleText(p.tuple) === tupleText(request.tuple)) {
@@ -359,13 +360,13 @@ export class Perimeter {
     const rule = decision.rule === undefined ? "" : `${decision.rule.file}:${decision.rule.line}`;
     if (!decision.permitted) {
       this.#audit.refusal(request.requester.uid, "pinhole.refused", {
-        ...fields,
+        ...fields(),
         rule: rule === "" ? null : rule,
         why: decision.why,
       });
       return answer({ kind: "refused", why: decision.why });
     }
-    this.#audit.add("pinhole.allowed", { ...fields, rule, why: decision.why });
+    this.#audit.add("pinhole.allowed", () => ({ ...fields(), rule, why: decision.why }));
     this.#open(request, rule, answer, decision.ttlSeconds, decision.idleSeconds);
   }
 

@@ -160,7 +160,7 @@ export class NetlinkSocket {
     const view = new DataView(pollfd.buffer);
     view.setInt32(0, this.fd, true);
     view.setInt16(4, POLLIN, true);
-    const n = libc.poll(pollfd, 1n, timeout);
+    const n = libc.poll(pollfd, 1n, Math.max(0, Math.ceil(timeout)));
     if (n < 0 && errno() !== E.INTR) throw new SystemError("poll", errno());
     return n > 0;
   }

@@ -16,6 +16,7 @@ export const NFT_MSG = {
   NEWTABLE: 0xa00,
   GETTABLE: 0xa01,
   GETCHAIN: 0xa04,
+  GETRULE: 0xa07,
   GETSET: 0xa0a,
   NEWSETELEM: 0xa0c,
   GETSETELEM: 0xa0d,
@@ -37,7 +38,9 @@ export const NFTA_SET_ELEM = {
   EXPR: 7,
   EXPRESSIONS: 11,
 } as const;
+/** One member of a list. */
 export const NFTA_LIST_ELEM = 1;
+/** A value, e.g. of a key. */
 export const NFTA_DATA_VALUE = 1;
 /** Attributes of an expression. */
 export const NFTA_EXPR = { NAME: 1, DATA: 2 } as const;
@@ -56,6 +59,7 @@ export const NFTA_SET = {
   EXPR: 17,
   EXPRESSIONS: 18,
 } as const;
+/** How many elements a set takes. */
 export const NFTA_SET_DESC_SIZE = 1;
 /** Attributes of a chain. */
 export const NFTA_CHAIN = { TABLE: 1, NAME: 3, HOOK: 4, POLICY: 5, TYPE: 7 } as const;

@@ -107,6 +107,19 @@ export class TableReader {
     return this.#dump(NFT_MSG.GETOBJ, NFTA_OBJ.TABLE, table, (at, end) => this.#object(at, end));
   }
 
+  /**
+   * The rules of a table as the kernel tells them, as text that is equal for equal rules only, with
+   * their handles: a rule that was taken away and put back is another one.
+   */
+  rules(table: string): string {
+    const texts = this.#dump(NFT_MSG.GETRULE, NFTA_RULE_TABLE, table, (at, end) => {
+      let text = "";
+      for (const byte of this.#socket.bytes.subarray(at, end)) text += String.fromCharCode(byte);
+      return text;
+    });
+    return texts.join("");
+  }
+
   /** The number of the ruleset's generation: another one after every change that anybody makes. */
   generation(): number {
     const w = this.#writer;
@@ -244,5 +257,6 @@ export class TableReader {
   }
 }
 
+const NFTA_RULE_TABLE = 1;
 const NFTA_GEN_ID = 1;
 const NFT_OBJECT_COUNTER = 1;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { libc } from "./libc.ts";
 
 /**
  * When a process started, in clock ticks after boot: together with its number its identity.
@@ -22,14 +23,18 @@ export function processStart(pid: number): bigint | undefined {
   return field === undefined ? undefined : BigInt(field);
 }
 
+const link = new Uint8Array(64);
+const target = new Uint8Array(4096);
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
 /** The path of a process's executable; "" when it cannot be read. */
 export function processProgram(pid: number): string {
-  try {
-    return Deno.readLinkSync(`/proc/${pid}/exe`);
-  } catch {
-    // Gone, a kernel thread, or not ours to see: the name is for people only.
-    return "";
-  }
+  // By hand, since it is read for each new process that asks, a thousand times at once if need be.
+  link[encoder.encodeInto(`/proc/${pid}/exe`, link).written] = 0;
+  const n = Number(libc.readlink(link, target, 4096n));
+  // Gone, a kernel thread, or not ours to see: the name is for people only.
+  return n <= 0 ? "" : decoder.decode(target.subarray(0, n));
 }
 
 /** The identity of this boot of the machine. */

@@ -27,7 +27,7 @@ test("a restart keeps pinholes, their counters and living connections", async ()
   for (const options of [{}, { openPorts: [] }, { capacity: 77 }]) {
     const next = await RemoteEnforcer.start(server.host, { openPorts: PORTS, ...options });
     await next.connect();
-    assert.equal(await next.intact(), true);
+    assert.equal(await next.isIntact(), true);
     const [entry, ...others] = await next.list();
     assert.deepEqual(others, []);
     assert.deepEqual(entry?.tuple, hole);
@@ -117,8 +117,9 @@ test("whatever somebody made of our table, connecting makes it right", async () 
   assert.ok(fresh.includes("policy drop"));
   for (const [name, commands] of Object.entries(HOSTILE)) {
     await server.host.must("nft", ["-f", "-"], { input: `${commands}\n` });
+    assert.equal(await driver.isIntact(), false, `not seen: ${name}`);
     await driver.connect();
-    assert.equal(await driver.intact(), true, name);
+    assert.equal(await driver.isIntact(), true, name);
     assert.equal(await listing(), fresh, name);
   }
   assert.equal(await alice.connect("in", address, 5000, SOON), "unanswered");
@@ -137,9 +138,9 @@ test("changes to a table that is gone are refused, and seen", async () => {
   await using s = await scene({});
   const { server, driver } = s;
   const hole = tuple("tcp", "198.51.100.10", 0, server.host.address(4), 5000);
-  assert.equal(await driver.intact(), true);
+  assert.equal(await driver.isIntact(), true);
   await server.host.must("nft", ["delete", "table", "inet", "diaper"]);
-  assert.equal(await driver.intact(), false);
+  assert.equal(await driver.isIntact(), false);
   const [result] = await driver.apply([open(hole)]);
   assert.ok(result !== undefined && !result.ok && result.reason === "refused");
   assert.match(result.message, /gone/);

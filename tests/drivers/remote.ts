@@ -145,10 +145,10 @@ export class RemoteEnforcer implements Enforcer {
   async setOpenPorts(ports: readonly OpenPort[]): Promise<void> {
     await this.program.call("setOpenPorts", ports);
   }
-  async intact(): Promise<boolean> {
+  async isIntact(): Promise<boolean> {
     return await this.program.call("intact") as boolean;
   }
-  async statistics(): Promise<{ dropped: Counters; invalid: Counters }> {
+  async readStatistics(): Promise<{ dropped: Counters; invalid: Counters }> {
     return await this.program.call("statistics") as { dropped: Counters; invalid: Counters };
   }
 }

@@ -115,7 +115,13 @@ export class LabProcess {
 
   /** Sends a signal; does nothing when the program has ended. */
   kill(signal: Deno.Signal = "SIGTERM"): void {
-    if (this.running) this.#child.kill(signal);
+    if (!this.running) return;
+    try {
+      this.#child.kill(signal);
+    } catch (error) {
+      // It ended by itself, and the runtime knew before we did.
+      if (!(error instanceof TypeError)) throw error;
+    }
   }
 
   /** Sends a signal and waits for the end. */
