@@ -45,8 +45,8 @@ const FILTER_FLAG = {
 } as const;
 const TCP = 6;
 const UDP = 17;
-/** More filters than this are looked for in one dump instead of one walk of the table each. */
-const WALKS = 8;
+/** More filters than this are looked for in one dump (some 10 ms) instead of a walk each (0.3 ms). */
+const WALKS = 32;
 const ATTEMPTS = 10;
 
 /** The connection tracking table of the current network namespace. */

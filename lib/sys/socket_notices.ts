@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { NETLINK, NetlinkSocket } from "./netlink.ts";
+import { NETLINK, NetlinkOverrun, NetlinkSocket } from "./netlink.ts";
 import { NLMSG_HDRLEN } from "./netlink_message.ts";
 import { SOCK_DIAG_BY_FAMILY, type SocketInfo, SocketReader } from "./socket_info.ts";
 
@@ -41,13 +41,23 @@ export class DestroyListener {
    * @param visit gets each released socket; the object is reused
    * @param limit datagrams to read at most, so that a flood does not starve the caller
    * @returns how many sockets were told of; 0 when nothing is left.
-   * @throws {NetlinkOverrun} when notices were lost: ask {@link SockDiag} what still lives. Reading
-   * can go on afterwards.
+   * @throws {NetlinkOverrun} after those that came, when others were lost: ask SockDiag what
+   * still lives. Reading can go on afterwards.
    */
   read(visit: (socket: SocketInfo) => void, limit = 1024): number {
     let told = 0;
-    for (let i = 0; i < limit; i++) {
-      const n = this.#socket.receive();
+    let lost = false;
+    // After a loss the kernel drops all further notices, without saying so again, until everything
+    // queued is read. Only then may the caller compare, or it would miss what ends meanwhile.
+    for (let i = 0; i < limit || lost; i++) {
+      let n = 0;
+      try {
+        n = this.#socket.receive();
+      } catch (error) {
+        if (!(error instanceof NetlinkOverrun)) throw error;
+        lost = true;
+        continue;
+      }
       if (n === 0) break;
       const view = this.#socket.view;
       for (let at = 0; at + NLMSG_HDRLEN <= n;) {
@@ -64,6 +74,7 @@ export class DestroyListener {
         at += (length + 3) & ~3;
       }
     }
+    if (lost) throw new NetlinkOverrun();
     return told;
   }
 
