@@ -157,12 +157,12 @@ export class Broker {
         });
         continue;
       }
+      passCredentials(fd);
       this.#open(fd, peer, undefined);
     }
   }
 
   #open(fd: number, peer: Credentials, delegate: string | undefined): Channel {
-    passCredentials(fd);
     const channel: Channel = {
       fd,
       peer,

@@ -15,6 +15,10 @@ export interface AuditEvent {
   readonly [field: string]: unknown;
 }
 
+/** While requests keep coming, events wait to be written at most so long, and so many of them. */
+const LONGEST_WAIT_MS = 100;
+const MOST_WAITING = 10_000;
+
 /** An event's own fields, or how to make them when the line is made. */
 export type EventFields = Record<string, unknown> | (() => Record<string, unknown>);
 
@@ -43,6 +47,18 @@ export class AuditTrail {
   /** Why the last write failed; undefined while the trail is written. */
   get failed(): string | undefined {
     return this.#failed;
+  }
+
+  /** There are events to write that may wait no longer, since they are many or old. */
+  get overdue(): boolean {
+    const oldest = this.#events[0];
+    return oldest !== undefined &&
+      (this.#events.length >= MOST_WAITING || Date.now() - oldest.at >= LONGEST_WAIT_MS);
+  }
+
+  /** There are events to write. */
+  get waiting(): boolean {
+    return this.#events.length > 0;
   }
 
   /** Adds an event; {@link flush} makes it a line and writes it. */

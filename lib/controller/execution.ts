@@ -101,7 +101,6 @@ export class Execution {
     if (wanted.opening.length === 0 && wanted.closing.length === 0) return;
     const opens = this.#record(wanted.opening, wanted.closing);
     await this.#apply(opens, wanted.closing);
-    this.#audit.flush();
   }
 
   /** Writes down what the last batches came to. Not urgent: a restart finds it out by itself. */

@@ -61,6 +61,8 @@ export interface PerimeterStatus {
 
 const LIST_SLICE = 250;
 const RENEW_SLICE = 1000;
+/** Most pinholes with which an enforcer is listed as a whole. */
+const LIST_LIMIT = 100_000;
 
 /** The perimeter of this host. */
 export class Perimeter {
@@ -194,7 +196,8 @@ export class Perimeter {
       await this.#execution.flush();
       await this.#control?.pump();
       await this.#periodic();
-      this.#audit.flush();
+      // Answers go first: lines are made when nobody waits, or when they have waited long enough.
+      if (ready === 0 || this.#audit.overdue) this.#audit.flush();
       if (ready === 0) this.#execution.settle();
     }
   }
@@ -260,6 +263,7 @@ export class Perimeter {
 
   #timeout(): number {
     if (this.#execution.pending || this.#sweep.running || this.#control?.busy === true) return 0;
+    if (this.#audit.waiting) return 0;
     const now = performance.now();
     const due = this.#lifetimes.due(now);
     const waits = [this.#nextSecond - now, this.#nextSweep - now];
@@ -310,7 +314,6 @@ export class Perimeter {
 
   /** Makes ledger, sockets and enforcer agree after a start. */
   async #restore(): Promise<void> {
-    const { enforcer } = this.#options;
     const boot = bootId();
     const rebooted = this.#ledger.note("boot") !== boot;
     const restored: Pinhole[] = [];
@@ -330,22 +333,32 @@ export class Perimeter {
     for (const p of this.#authorization.denied()) this.#execution.close(p, "policy");
     await this.#execution.flush();
     await this.#renewAll(restored);
+    await this.#removeForeign();
+    this.#audit.flush();
+  }
+
+  /** Takes away what the enforcer holds and the ledger does not know. */
+  async #removeForeign(): Promise<void> {
+    const { enforcer } = this.#options;
+    // A kernel's listing takes time by the square. What is foreign among very many ends with its lease.
+    if (this.#table.size > LIST_LIMIT) {
+      this.#audit.add("enforcer.not-listed", { pinholes: this.#table.size });
+      return;
+    }
     const foreign = (await enforcer.list()).filter((e) =>
       this.#table.sameTuple(e.tuple).length === 0
     );
-    if (foreign.length > 0) {
-      await enforcer.apply(
-        foreign.map((e) => ({ action: "close" as const, tuple: e.tuple, id: 0, lease: 0 })),
-      );
-      await enforcer.endConnections(foreign.map((e) => e.tuple));
-      for (const e of foreign.slice(0, 1000)) {
-        this.#audit.add("enforcer.removed", {
-          tuple: tupleText(e.tuple),
-          why: "at the enforcer, but not in the ledger",
-        });
-      }
+    if (foreign.length === 0) return;
+    await enforcer.apply(
+      foreign.map((e) => ({ action: "close" as const, tuple: e.tuple, id: 0, lease: 0 })),
+    );
+    await enforcer.endConnections(foreign.map((e) => e.tuple));
+    for (const e of foreign.slice(0, LIST_SLICE)) {
+      this.#audit.add("enforcer.removed", {
+        tuple: tupleText(e.tuple),
+        why: "at the enforcer, but not in the ledger",
+      });
     }
-    this.#audit.flush();
   }
 
   #request(request: PinholeRequest, answer: (verdict: Verdict) => void): void {

@@ -88,12 +88,16 @@ export function acceptUnix(listener: number): number | "none" | "limit" {
   throw new SystemError("accept4", code);
 }
 
+const credentials = new Uint32Array(3);
+const credentialsLength = new Uint32Array(1);
+
 /** The process that made the other end of a connection, as it was then (SO_PEERCRED). */
 export function peerCredentials(fd: number): Credentials {
-  const value = new Uint32Array(3);
+  const value = credentials;
+  credentialsLength[0] = 12;
   check(
     "getsockopt SO_PEERCRED",
-    libc.getsockopt(fd, SOL_SOCKET, SO.PEERCRED, value, Uint32Array.of(12)),
+    libc.getsockopt(fd, SOL_SOCKET, SO.PEERCRED, value, credentialsLength),
   );
   return { pid: value[0] as number, uid: value[1] as number, gid: value[2] as number };
 }
@@ -132,7 +136,7 @@ export class MessageReceiver {
    */
   receive(fd: number): ReceivedMessage | "none" | "end" {
     const header = this.#header;
-    header.setBigUint64(40, 256n, true);
+    header.setUint32(40, this.#control.byteLength, true);
     header.setInt32(48, 0, true);
     const n = libc.recvmsg(fd, header, MSG.DONTWAIT | MSG.CMSG_CLOEXEC);
     if (n < 0) {
@@ -141,7 +145,7 @@ export class MessageReceiver {
       if (code === E.CONNRESET) return "end";
       throw new SystemError("recvmsg", code);
     }
-    const control = Number(header.getBigUint64(40, true));
+    const control = header.getUint32(40, true);
     const { fds, credentials } = this.#ancillary(control);
     // An empty packet of a seqpacket socket looks like the end, but carries credentials; no message of
     // ours is empty, so that both are the end of the conversation.
@@ -163,7 +167,7 @@ export class MessageReceiver {
     const fds: number[] = [];
     let credentials: Credentials | undefined;
     for (let at = 0; at + 16 <= length;) {
-      const size = Number(c.getBigUint64(at, true));
+      const size = c.getUint32(at, true); // of 64 bits; our buffer is far below 4 GiB
       if (size < 16 || at + size > length) break;
       const level = c.getInt32(at + 8, true);
       const type = c.getInt32(at + 12, true);

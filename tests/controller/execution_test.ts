@@ -11,7 +11,7 @@ import { makePinhole } from "./make.ts";
 class Bench {
   readonly enforcer = new FakeEnforcer();
   readonly table = new PinholeTable();
-  readonly events: Record<string, unknown>[] = [];
+  readonly #events: Record<string, unknown>[] = [];
   readonly ledger: Ledger;
   readonly audit: AuditTrail;
   readonly execution: Execution;
@@ -20,8 +20,13 @@ class Bench {
   constructor(directory: string) {
     this.ledger = new Ledger(`${directory}/ledger.db`);
     this.audit = new AuditTrail(`${directory}/audit.jsonl`);
-    this.audit.watch((event) => this.events.push(event));
+    this.audit.watch((event) => this.#events.push(event));
     this.execution = new Execution(this.enforcer, this.ledger, this.table, this.audit, 3600);
+  }
+
+  get events(): readonly Record<string, unknown>[] {
+    this.audit.flush();
+    return this.#events;
   }
 
   open(port: number, change: Partial<Pinhole> = {}): Pinhole {
