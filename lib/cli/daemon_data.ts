@@ -42,6 +42,8 @@ const change = z.object({
 /** A change of a pinhole, as a watch tells it. */
 export type PinholeChange = z.infer<typeof change>;
 
+const sweep = z.object({ pinholes: count, repaired: count, idle: count, workMs: count });
+
 const status = z.object({
   role: z.string(),
   pid: z.int(),
@@ -54,11 +56,20 @@ const status = z.object({
   audit_failed: z.string().nullable(),
   counts: z.record(z.string(), count),
   dropped: z.object({ packets: count, bytes: count }).nullable(),
-  sweep: z.object({ pinholes: count, repaired: count, idle: count, workMs: count }).nullable(),
+  sweep: sweep.nullable(),
 });
 
 /** What a daemon says of itself. */
 export type DaemonStatus = z.infer<typeof status>;
+
+/**
+ * Reads what a sweep came to.
+ *
+ * @throws {CliError} when it is none.
+ */
+export function readSweep(value: unknown): z.infer<typeof sweep> {
+  return read(sweep, "a sweep", value);
+}
 
 /**
  * Reads a pinhole.

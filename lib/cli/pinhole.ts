@@ -10,11 +10,19 @@ import { type Protocol } from "../pinhole/pinhole.ts";
 import { readDestination, readEndpoint, readSeconds } from "./arguments.ts";
 import { configOption, readConfig } from "./config_option.ts";
 import { askDaemon, askForOne } from "./control_client.ts";
-import { type PinholeRow, readPinhole } from "./daemon_data.ts";
+import { type PinholeRow, readPinhole, readSweep } from "./daemon_data.ts";
 import { placeText } from "./event_line.ts";
 import { CliError, EXIT } from "./exit.ts";
-import { bytesText, type Column, durationText, print, printJson, printMessage } from "./output.ts";
-import { table } from "./output.ts";
+import {
+  bytesText,
+  type Column,
+  durationText,
+  print,
+  printJson,
+  printLine,
+  printMessage,
+  table,
+} from "./output.ts";
 
 interface OpenOptions {
   readonly config?: string;
@@ -80,6 +88,11 @@ needs no allow rule, but no deny rule is broken for it. Exit code 5: refused.`,
     .option("-w, --watch", "then show each change, until interrupted")
     .option("--json", "print a JSON object for each")
     .action(list);
+  pinhole.command("sweep")
+    .description("Compare ledger, sockets and enforcer now, and read all counters.")
+    .addOption(configOption())
+    .option("--json", "print one JSON object")
+    .action(sweep);
 }
 
 async function open(options: OpenOptions): Promise<void> {
@@ -108,6 +121,16 @@ async function open(options: OpenOptions): Promise<void> {
     }),
   );
   show([p], options.json === true);
+}
+
+async function sweep(options: { config?: string; json?: boolean }): Promise<void> {
+  const { config } = readConfig(options.config);
+  const result = readSweep(await askForOne(config, { op: "sweep" }));
+  if (options.json === true) return printJson(result);
+  printLine(
+    `${result.pinholes} looked at, ${result.repaired} put back, ${result.idle} idle, ` +
+      `${Math.round(result.workMs)} ms of work`,
+  );
 }
 
 async function close(ids: readonly number[], options: CloseOptions): Promise<void> {

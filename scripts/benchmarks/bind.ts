@@ -7,28 +7,18 @@
 import { DiaperHost } from "../../tests/lab/diaper.ts";
 import type { Host } from "../../tests/lab/host.ts";
 import { Lab } from "../../tests/lab/lab.ts";
+import { loadOnce, type LoadResult, PORT } from "./load.ts";
 import { median, quantile, report } from "./report.ts";
 
-const PORT = 2121;
 const BINDS = 3000;
 const ROUNDS = 7;
-
-/** What bind_load prints. */
-interface LoadResult {
-  readonly wall_ns: number;
-  readonly bind_ns: readonly number[];
-}
 
 const lab = await Lab.create({
   outside: [{ name: "out", addresses: ["198.51.100.7"] }],
   inside: [{ name: "in", addresses: ["192.0.2.1"] }],
 });
 try {
-  const outside = lab.host("out");
   const inside = lab.host("in");
-  const load = lab.path("bind_load");
-  const source = new URL("bind_load.c", import.meta.url).pathname;
-  await inside.must("cc", ["-O2", "-o", load, source]);
   const diaper = await DiaperHost.up(lab, inside, {
     policy: ["allow bench root tcp 198.51.100.7 * 192.0.2.1 1024-65535"],
     openPorts: [`tcp/${PORT}`],
@@ -38,13 +28,13 @@ try {
   const library: number[] = [];
   const storms: number[] = [];
   // Code is compiled as it is used; a daemon that has served for a while is what is measured.
-  await run(outside, inside, load, diaper, "latency", BINDS);
-  await run(outside, inside, load, diaper, "storm", 1000);
+  await run(diaper, "latency", BINDS);
+  await run(diaper, "storm", 1000);
   for (let i = 0; i < ROUNDS; i++) {
-    native.push(...(await run(outside, inside, load, undefined, "latency", BINDS)).bind_ns);
+    native.push(...(await run(undefined, "latency", BINDS)).bind_ns);
     library.push(...await libnftables(inside));
-    held.push(...(await run(outside, inside, load, diaper, "latency", BINDS)).bind_ns);
-    storms.push(1000 / ((await run(outside, inside, load, diaper, "storm", 1000)).wall_ns / 1e9));
+    held.push(...(await run(diaper, "latency", BINDS)).bind_ns);
+    storms.push(1000 / ((await run(diaper, "storm", 1000)).wall_ns / 1e9));
   }
   const ms = (ns: number) => ns / 1e6;
   const base = ms(median(library));
@@ -70,21 +60,12 @@ try {
   await lab.close();
 }
 
-async function run(
-  outside: Host,
-  inside: Host,
-  load: string,
+function run(
   diaper: DiaperHost | undefined,
-  mode: string,
+  mode: "latency" | "storm",
   count: number,
 ): Promise<LoadResult> {
-  const args = [inside.address(4), String(PORT), mode, String(count)];
-  const server = diaper === undefined ? inside.spawn(load, args) : diaper.run("bench", load, args);
-  await server.waitForLine(/^ready$/);
-  await outside.tryConnect(inside.address(4), PORT);
-  const line = (await server.waitForLine(/^\{.*\}$/, 60_000))[0];
-  await server.stop("SIGKILL");
-  return JSON.parse(line) as LoadResult;
+  return loadOnce(lab, lab.host("out"), lab.host("in"), diaper, mode, count);
 }
 
 /** Times of single `add element` calls through libnftables, nanoseconds. */

@@ -1,0 +1,48 @@
+/**
+ * Runs bind_load, a server that binds as fast as it can, with or without diaper.
+ *
+ * @module
+ */
+import type { DiaperHost } from "../../tests/lab/diaper.ts";
+import type { Host } from "../../tests/lab/host.ts";
+import type { Lab } from "../../tests/lab/lab.ts";
+
+/** Its control port. */
+export const PORT = 2121;
+
+/** What bind_load prints. */
+export interface LoadResult {
+  readonly wall_ns: number;
+  readonly bind_ns: readonly number[];
+}
+
+/** Runs it once in a mode, with a control connection from the outside host. */
+export async function loadOnce(
+  lab: Lab,
+  outside: Host,
+  inside: Host,
+  diaper: DiaperHost | undefined,
+  mode: "latency" | "storm",
+  count: number,
+): Promise<LoadResult> {
+  const load = await program(lab, inside);
+  const args = [inside.address(4), String(PORT), mode, String(count)];
+  const server = diaper === undefined ? inside.spawn(load, args) : diaper.run("bench", load, args);
+  await server.waitForLine(/^ready$/);
+  await outside.tryConnect(inside.address(4), PORT);
+  const line = (await server.waitForLine(/^\{.*\}$/, 60_000))[0];
+  await server.stop("SIGKILL");
+  return JSON.parse(line) as LoadResult;
+}
+
+async function program(lab: Lab, host: Host): Promise<string> {
+  const path = lab.path("bind_load");
+  try {
+    await Deno.stat(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const source = new URL("bind_load.c", import.meta.url).pathname;
+    await host.must("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", path, source]);
+  }
+  return path;
+}
