@@ -7,7 +7,7 @@
 import { DiaperHost } from "../../tests/lab/diaper.ts";
 import type { Host } from "../../tests/lab/host.ts";
 import { Lab } from "../../tests/lab/lab.ts";
-import { loadOnce, type LoadResult, PORT } from "./load.ts";
+import { loadOnce, type LoadResult, PORT } from "../../tests/lab/bind_load.ts";
 import { median, quantile, report } from "./report.ts";
 
 const BINDS = 3000;

@@ -10,7 +10,7 @@ import { makePinhole } from "../../tests/controller/make.ts";
 import { ip } from "../../tests/controller/make.ts";
 import { DiaperHost } from "../../tests/lab/diaper.ts";
 import { Lab } from "../../tests/lab/lab.ts";
-import { loadOnce } from "./load.ts";
+import { loadOnce } from "../../tests/lab/bind_load.ts";
 import { median, report } from "./report.ts";
 
 const MILLION = 1_000_000;

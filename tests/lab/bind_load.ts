@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { DiaperHost } from "../../tests/lab/diaper.ts";
-import type { Host } from "../../tests/lab/host.ts";
-import type { Lab } from "../../tests/lab/lab.ts";
+import type { DiaperHost } from "./diaper.ts";
+import type { Host } from "./host.ts";
+import type { Lab } from "./lab.ts";
+import type { LabProcess } from "./process.ts";
 
 /** Its control port. */
 export const PORT = 2121;
@@ -25,14 +26,27 @@ export async function loadOnce(
   mode: "latency" | "storm",
   count: number,
 ): Promise<LoadResult> {
+  const server = await startLoad(lab, outside, inside, diaper, mode, count);
+  const line = (await server.waitForLine(/^\{.*\}$/, 60_000))[0];
+  await server.stop("SIGKILL");
+  return JSON.parse(line) as LoadResult;
+}
+
+/** Starts it; in mode `hold` its processes keep their sockets until they are killed. */
+export async function startLoad(
+  lab: Lab,
+  outside: Host,
+  inside: Host,
+  diaper: DiaperHost | undefined,
+  mode: "latency" | "storm" | "hold",
+  count: number,
+): Promise<LabProcess> {
   const load = await program(lab, inside);
   const args = [inside.address(4), String(PORT), mode, String(count)];
   const server = diaper === undefined ? inside.spawn(load, args) : diaper.run("bench", load, args);
   await server.waitForLine(/^ready$/);
   await outside.tryConnect(inside.address(4), PORT);
-  const line = (await server.waitForLine(/^\{.*\}$/, 60_000))[0];
-  await server.stop("SIGKILL");
-  return JSON.parse(line) as LoadResult;
+  return server;
 }
 
 async function program(lab: Lab, host: Host): Promise<string> {
@@ -41,7 +55,7 @@ async function program(lab: Lab, host: Host): Promise<string> {
     await Deno.stat(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    const source = new URL("bind_load.c", import.meta.url).pathname;
+    const source = new URL("../programs/bind_load.c", import.meta.url).pathname;
     await host.must("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", path, source]);
   }
   return path;
