@@ -17,6 +17,8 @@ export interface DiaperSpec {
   readonly openPorts: readonly string[];
   /** The program; the built binary without it. */
   readonly command?: string;
+  /** More settings of the perimeter, as lines of YAML. */
+  readonly perimeter?: readonly string[];
 }
 
 /** A line of the audit trail. */
@@ -80,6 +82,7 @@ export class DiaperHost {
         "perimeter:",
         "  hooks: [input]",
         `  open_ports: [${spec.openPorts.join(", ")}]`,
+        ...(spec.perimeter ?? []).map((line) => `  ${line}`),
         "",
       ].join("\n"),
     );
