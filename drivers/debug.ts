@@ -68,6 +68,7 @@ class Debug implements DebugEnforcer {
       optimalBatch: 1000,
       ipv6: true,
       sourcePorts: true,
+      portRanges: false,
       persistent: false,
       leases: true,
     };
@@ -108,6 +109,10 @@ class Debug implements DebugEnforcer {
 
   endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     return this.#work(() => void this.#ended.push(...tuples));
+  }
+
+  plan(batch: readonly EnforcerChange[]): string {
+    return batch.map(({ action, tuple }) => `${action} ${tupleText(tuple)}\n`).join("");
   }
 
   close(): Promise<void> {

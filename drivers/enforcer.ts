@@ -19,9 +19,14 @@ export interface EnforcerCapabilities {
   readonly ipv6: boolean;
   /** A pinhole can be limited to one source port. */
   readonly sourcePorts: boolean;
+  /** One entry can let in a range of ports, so that ports in a row need one entry and not many. */
+  readonly portRanges: boolean;
   /** Entries live through a reboot of the enforcer. */
   readonly persistent: boolean;
-  /** The enforcer itself drops an entry when its lease ends. */
+  /**
+   * The enforcer itself drops an entry when its lease ends. Where it does not, `lease` is ignored,
+   * `expires` is undefined, and whoever wants the pinhole to end must close it.
+   */
   readonly leases: boolean;
 }
 
@@ -86,6 +91,17 @@ export interface Enforcer {
   intact?(): boolean;
   /** What the perimeter did not let in, where the enforcer counts that. */
   statistics?(): { readonly dropped: Counters; readonly invalid: Counters };
+  /**
+   * What {@link apply} would send for these changes, as text in the enforcer's own language, for dry runs.
+   * Sends nothing; what is open is taken from what is known.
+   */
+  plan(batch: readonly EnforcerChange[]): string;
+  /**
+   * Has the enforcer itself check what {@link apply} would send, without changing anything (`nft -c`,
+   * `commit check`, `verify`). Resolves to what it complains about, or undefined when it does not.
+   * Absent where the enforcer has no such way.
+   */
+  check?(batch: readonly EnforcerChange[]): Promise<string | undefined>;
   /** Lets go of the enforcer. The perimeter and its entries stay. */
   close(): Promise<void>;
   /** Takes away everything that this driver ever made there. */

@@ -26,6 +26,7 @@ import {
   run,
 } from "./nftables_handles.ts";
 import { PinholeWriter } from "./nftables_pinholes.ts";
+import { planText } from "./nftables_plan.ts";
 import { probeKernel } from "./nftables_probe.ts";
 import { listSet, readCounters } from "./nftables_read.ts";
 import {
@@ -130,6 +131,7 @@ class Nftables implements NftablesEnforcer {
       optimalBatch: 1000,
       ipv6: true,
       sourcePorts: true,
+      portRanges: false,
       persistent: false,
       leases: true,
     };
@@ -184,6 +186,19 @@ class Nftables implements NftablesEnforcer {
     return settle(() => {
       const { sockets, conntrack } = this.#connected();
       endConnections(tuples, { sockets, conntrack, local: this.#perimeter.input });
+    });
+  }
+
+  plan(batch: readonly EnforcerChange[]): string {
+    return planText(this.#perimeter.table, batch);
+  }
+
+  check(batch: readonly EnforcerChange[]): Promise<string | undefined> {
+    return settle(() => {
+      const { nft } = this.#connected();
+      const text = this.plan(batch);
+      const result = text === "" ? undefined : nft.run(text, { dryRun: true });
+      return result === undefined || result.ok ? undefined : result.error;
     });
   }
 

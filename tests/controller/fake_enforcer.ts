@@ -23,6 +23,7 @@ export class FakeEnforcer implements Enforcer {
     optimalBatch: 100,
     ipv6: true,
     sourcePorts: true,
+    portRanges: false,
     persistent: false,
     leases: true,
   };
@@ -66,6 +67,10 @@ export class FakeEnforcer implements Enforcer {
   endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     this.ended.push(...tuples.map(tupleText));
     return Promise.resolve();
+  }
+
+  plan(): string {
+    return "";
   }
 
   close(): Promise<void> {

@@ -4,7 +4,12 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { Enforcer, EnforcerChange, ListedEntry } from "../../drivers/enforcer.ts";
+import type {
+  Enforcer,
+  EnforcerCapabilities,
+  EnforcerChange,
+  ListedEntry,
+} from "../../drivers/enforcer.ts";
 import { type FiveTuple, tupleKey, tupleText } from "../../lib/pinhole/pinhole.ts";
 import { close, open, tuple } from "./tuples.ts";
 
@@ -17,11 +22,15 @@ export type EnforcerFactory = (
 export interface ConformanceOptions {
   /** The driver's name and what it needs, for the tests' names. */
   readonly title: string;
+  /** What the driver says that it can do: tests of what it cannot do check that it refuses. */
+  readonly can?: Partial<Pick<EnforcerCapabilities, "leases" | "ipv6" | "sourcePorts">>;
+  /** Entries of the large batch. Default 20,000. */
+  readonly large?: number;
   readonly ignore: boolean;
   readonly make: EnforcerFactory;
 }
 
-const KINDS: readonly FiveTuple[] = [
+const ALL_KINDS: readonly FiveTuple[] = [
   tuple("tcp", "198.51.100.1", 0, "192.0.2.1", 5000),
   tuple("udp", "198.51.100.1", 0, "192.0.2.1", 5000),
   tuple("tcp", "198.51.100.1", 40000, "192.0.2.1", 5000),
@@ -34,6 +43,10 @@ const KINDS: readonly FiveTuple[] = [
 
 /** Registers the suite's tests for one driver. */
 export function conformance(options: ConformanceOptions): void {
+  const { leases = true, ipv6 = true, sourcePorts = true } = options.can ?? {};
+  const possible = (t: FiveTuple) =>
+    (ipv6 || t.source.family === 4) && (sourcePorts || t.sourcePort === 0);
+  const KINDS = ALL_KINDS.filter(possible);
   const test = (
     name: string,
     run: (enforcer: Enforcer) => Promise<void>,
@@ -88,40 +101,67 @@ export function conformance(options: ConformanceOptions): void {
     }
   });
 
-  test("a lease is renewed, longer, shorter, the same, away and back", async (enforcer) => {
+  test("what it says that it can do is what it does", async (enforcer) => {
+    const { capabilities } = enforcer;
+    assert.deepEqual(
+      [capabilities.leases, capabilities.ipv6, capabilities.sourcePorts],
+      [leases, ipv6, sourcePorts],
+    );
+    assert.ok(capabilities.optimalBatch >= 1 && capabilities.capacity >= 1);
     await enforcer.connect();
-    for (const kind of KINDS) {
-      const expires = async (lease: number) => {
-        await applied(enforcer, [open(kind, lease)]);
-        const [entry, ...others] = await enforcer.list();
-        assert.deepEqual(others, []);
-        return entry?.expires;
-      };
-      for (const lease of [1000, 5000, 5000, 50, 0, 0, 1000, 0.5 * 1000]) {
-        const left = await expires(lease);
-        if (lease === 0) assert.equal(left, undefined);
-        else {assert.ok(
-            left !== undefined && left <= lease && left > lease - 20,
-            `${left} ${lease}`,
-          );}
-      }
-      await applied(enforcer, [close(kind)]);
+    for (const kind of ALL_KINDS) {
+      const [result] = await enforcer.apply([open(kind)]);
+      assert.equal(
+        result?.ok === false ? result.reason : result?.ok,
+        possible(kind) ? true : "refused",
+      );
+      assert.deepEqual(await enforcer.counters([kind]), [
+        possible(kind) ? { packets: 0, bytes: 0 } : undefined,
+      ]);
     }
+    assert.deepEqual(keys(await enforcer.list()), KINDS.map(tupleKey).sort());
+    await applied(enforcer, KINDS.map(close));
+    assert.deepEqual(await enforcer.list(), []);
   });
 
-  test("a pinhole whose lease is over is gone", async (enforcer) => {
-    await enforcer.connect();
-    const [short, long] = KINDS as [FiveTuple, FiveTuple];
-    await applied(enforcer, [open(short, 0.3), open(long, 300)]);
-    const deadline = performance.now() + 10_000;
-    while ((await enforcer.list()).length > 1) {
-      assert.ok(performance.now() < deadline, "the lease did not end");
-    }
-    assert.deepEqual(keys(await enforcer.list()), [tupleKey(long)]);
-    assert.deepEqual(await enforcer.counters([short]), [undefined]);
-    await applied(enforcer, [open(short)]);
-    assert.deepEqual(keys(await enforcer.list()), [tupleKey(long), tupleKey(short)].sort());
-  });
+  if (leases) {
+    test("a lease is renewed, longer, shorter, the same, away and back", async (enforcer) => {
+      await enforcer.connect();
+      for (const kind of KINDS) {
+        const expires = async (lease: number) => {
+          await applied(enforcer, [open(kind, lease)]);
+          const [entry, ...others] = await enforcer.list();
+          assert.deepEqual(others, []);
+          return entry?.expires;
+        };
+        for (const lease of [1000, 5000, 5000, 50, 0, 0, 1000, 0.5 * 1000]) {
+          const left = await expires(lease);
+          if (lease === 0) assert.equal(left, undefined);
+          else {assert.ok(
+              left !== undefined && left <= lease && left > lease - 20,
+              `${left} ${lease}`,
+            );}
+        }
+        await applied(enforcer, [close(kind)]);
+      }
+    });
+  }
+
+  if (leases) {
+    test("a pinhole whose lease is over is gone", async (enforcer) => {
+      await enforcer.connect();
+      const [short, long] = KINDS as [FiveTuple, FiveTuple];
+      await applied(enforcer, [open(short, 0.3), open(long, 300)]);
+      const deadline = performance.now() + 10_000;
+      while ((await enforcer.list()).length > 1) {
+        assert.ok(performance.now() < deadline, "the lease did not end");
+      }
+      assert.deepEqual(keys(await enforcer.list()), [tupleKey(long)]);
+      assert.deepEqual(await enforcer.counters([short]), [undefined]);
+      await applied(enforcer, [open(short)]);
+      assert.deepEqual(keys(await enforcer.list()), [tupleKey(long), tupleKey(short)].sort());
+    });
+  }
 
   test("counters come in the order asked, undefined for what is not there", async (enforcer) => {
     await enforcer.connect();
@@ -138,7 +178,7 @@ export function conformance(options: ConformanceOptions): void {
 
   test("what does not fit is refused as full, alone, and fits after a close", async (enforcer) => {
     await enforcer.connect();
-    for (const address of ["198.51.100.1", "2001:db8::1"]) {
+    for (const address of ["198.51.100.1", ...(ipv6 ? ["2001:db8::1"] : [])]) {
       const inside = address.includes(":") ? "2001:db8::2" : "192.0.2.1";
       const ports = [1, 2, 3, 4, 5, 6, 7].map((port) => tuple("tcp", address, 0, inside, port));
       const results = await enforcer.apply(ports.map((t) => open(t)));
@@ -174,12 +214,12 @@ export function conformance(options: ConformanceOptions): void {
   test("a large batch is opened, counted and closed", async (enforcer) => {
     await enforcer.connect();
     const many = Array.from(
-      { length: 20_000 },
+      { length: options.large ?? 20_000 },
       (_, i) =>
         i % 3 === 0
           ? tuple("tcp", `2001:db8::${(i >> 8).toString(16)}:1`, i % 2, "2001:db8::2", i + 1)
           : tuple(i % 3 === 1 ? "tcp" : "udp", `10.${i % 200}.0.1`, i % 2, "192.0.2.1", i + 1),
-    );
+    ).filter(possible);
     await applied(enforcer, many.map((t) => open(t)));
     assert.ok((await enforcer.counters(many)).every((c) => c?.packets === 0));
     assert.deepEqual(keys(await enforcer.list()), many.map(tupleKey).sort());
@@ -194,12 +234,30 @@ export function conformance(options: ConformanceOptions): void {
     await enforcer.connect();
     const listed = await enforcer.list();
     assert.deepEqual(keys(listed), KINDS.map(tupleKey).sort());
-    assert.ok(listed.every(({ expires }) => expires !== undefined && expires > 900));
+    if (leases) {
+      assert.ok(listed.every(({ expires }) => expires !== undefined && expires > 900));
+    }
     await enforcer.remove();
     await enforcer.connect();
     assert.deepEqual(await enforcer.list(), []);
     await enforcer.remove();
     await enforcer.close();
+  });
+
+  test("a dry run is taken by the enforcer and changes nothing", async (enforcer) => {
+    if (enforcer.check === undefined) return;
+    await enforcer.connect();
+    const [first, ...others] = KINDS as [FiveTuple, ...FiveTuple[]];
+    await applied(enforcer, [open(first, 1000)]);
+    const batch = [
+      ...others.map((t) => open(t, 1000)),
+      close(first),
+      open(first),
+      ...KINDS.map(close),
+    ];
+    assert.equal(await enforcer.check(batch), undefined);
+    assert.equal(await enforcer.check([]), undefined);
+    assert.deepEqual(keys(await enforcer.list()), [tupleKey(first)]);
   });
 
   test("ending connections of pinholes that had none succeeds", async (enforcer) => {

@@ -24,6 +24,7 @@ await serve({
   counters: async (tuples: FiveTuple[]) => (await driver.counters(tuples)).map((c) => c ?? null),
   list: () => driver.list(),
   endConnections: (tuples: FiveTuple[]) => driver.endConnections(tuples),
+  check: (batch: EnforcerChange[]) => driver.check?.(batch),
   close: () => driver.close(),
   remove: () => driver.remove(),
   setOpenPorts: (ports: OpenPort[]) => driver.setOpenPorts(ports),

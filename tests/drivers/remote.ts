@@ -136,6 +136,12 @@ export class RemoteEnforcer implements Enforcer {
   async endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     await this.program.call("endConnections", tuples);
   }
+  plan(): string {
+    throw new Error("A plan is not asked for from afar");
+  }
+  async check(batch: readonly EnforcerChange[]): Promise<string | undefined> {
+    return await this.program.call("check", batch) as string | undefined;
+  }
   async close(): Promise<void> {
     await this.program.call("close");
   }

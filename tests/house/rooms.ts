@@ -68,7 +68,7 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
   },
   "drivers/": {
     rooms: ["lib/net/", "lib/pinhole/", "lib/sys/"],
-    packages: ["node:*"],
+    packages: ["node:*", "zod"],
     reason: "a driver turns pinholes into commands and knows nothing of who asked for them",
   },
   "niapp/": {

@@ -1,0 +1,84 @@
+/**
+ * All drivers by name, as `--enforcer NAME` takes them. A driver is loaded when it is asked for.
+ *
+ * @module
+ */
+import type { z } from "zod";
+import { type Enforcer, type EnforcerCapabilities, EnforcerError } from "./enforcer.ts";
+import type { ListingParser } from "./listing.ts";
+
+/** What a driver's module gives: `driver` is exported by `drivers/NAME_module.ts`. */
+export interface Driver {
+  /** What the driver is set up with: the section `enforcer` of the configuration, checked by it. */
+  readonly options: z.ZodType;
+  /**
+   * Makes the enforcer from options that {@link Driver.options} has put out; nothing is touched
+   * before connect().
+   *
+   * @throws {EnforcerError} for options that cannot be.
+   */
+  readonly create: (options: unknown) => Enforcer;
+  /** What it can do with default options, before any is reached. */
+  readonly capabilities: EnforcerCapabilities;
+  /** Reads saved listings of this enforcer; absent for one that has none. */
+  readonly parse?: ListingParser;
+}
+
+/** A row of the registry. */
+export interface DriverEntry {
+  readonly name: string;
+  /** One line for people. */
+  readonly summary: string;
+  /** `host`: guards this host or what it forwards. `device`: reached over the network. `test`: neither. */
+  readonly kind: "host" | "device" | "test";
+  readonly load: () => Promise<Driver>;
+}
+
+/** All drivers, in the order in which they are shown. */
+export const DRIVERS: readonly DriverEntry[] = [
+  {
+    name: "nftables",
+    summary: "this host, by sets in the kernel's nf_tables over netlink",
+    kind: "host",
+    load: async () => (await import("./nftables_module.ts")).driver,
+  },
+  {
+    name: "debug",
+    summary: "only remembers: for trying a policy without a perimeter",
+    kind: "test",
+    load: async () => (await import("./debug_module.ts")).driver,
+  },
+];
+
+/**
+ * The driver of a name.
+ *
+ * @throws {EnforcerError} that names all there are, when it is none of them.
+ */
+export function driverEntry(name: string): DriverEntry {
+  const found = DRIVERS.find((entry) => entry.name === name);
+  if (found !== undefined) return found;
+  throw new EnforcerError(
+    `There is no enforcer named ${JSON.stringify(name)}`,
+    `Choose from: ${DRIVERS.map((entry) => entry.name).join(", ")}.`,
+  );
+}
+
+/**
+ * Makes the enforcer of a name; it is not connected yet.
+ *
+ * @param options as in the configuration; checked here.
+ * @throws {EnforcerError} for a name that there is not and options that cannot be.
+ */
+export async function createEnforcer(name: string, options: unknown = {}): Promise<Enforcer> {
+  const driver = await driverEntry(name).load();
+  const checked = driver.options.safeParse(options);
+  if (checked.success) return driver.create(checked.data);
+  const problems = checked.error.issues.map((issue) =>
+    `${["enforcer", ...issue.path].join(".")}: ${issue.message}`
+  );
+  throw new EnforcerError(
+    `The options of the enforcer ${name} cannot be used: ${problems.join("; ")}`,
+    `Correct them in the configuration; diaper.yaml(5) says what is possible.`,
+  );
+}
