@@ -43,6 +43,12 @@ export const DRIVERS: readonly DriverEntry[] = [
     load: async () => (await import("./nftables_module.ts")).driver,
   },
   {
+    name: "iptables",
+    summary: "this host, by iptables-restore over either back end",
+    kind: "host",
+    load: async () => (await import("./iptables_module.ts")).driver,
+  },
+  {
     name: "debug",
     summary: "only remembers: for trying a policy without a perimeter",
     kind: "test",

@@ -1,21 +1,25 @@
 /**
- * Runs an nftables driver on a lab's host for a test (see remote.ts). Its arguments: the options, and what
- * the kernel is to be taken for instead of asking it.
+ * Runs a driver on a lab's host for a test (see remote.ts). Its arguments: the driver's name, its options,
+ * and for nftables what the kernel is to be taken for instead of asking it.
  *
  * @module
  */
-import type { EnforcerChange } from "../../drivers/enforcer.ts";
+import type { Enforcer, EnforcerChange } from "../../drivers/enforcer.ts";
 import { createNftables, type NftablesOptions } from "../../drivers/nftables.ts";
 import type { KernelFeatures } from "../../drivers/nftables_pinholes.ts";
 import type { OpenPort } from "../../drivers/nftables_rules.ts";
 import type { FiveTuple } from "../../lib/pinhole/pinhole.ts";
+import { createEnforcer } from "../../drivers/registry.ts";
 import { serve } from "./remote.ts";
 
-const [options = "{}", features] = Deno.args;
-const driver = createNftables(
-  JSON.parse(options) as NftablesOptions,
-  features === undefined ? undefined : () => JSON.parse(features) as KernelFeatures,
-);
+const [name = "nftables", options = "{}", features] = Deno.args;
+const driver: Enforcer & { setOpenPorts?(ports: readonly OpenPort[]): void | Promise<void> } =
+  name === "nftables"
+    ? createNftables(
+      JSON.parse(options) as NftablesOptions,
+      features === undefined ? undefined : () => JSON.parse(features) as KernelFeatures,
+    )
+    : await createEnforcer(name, JSON.parse(options));
 
 await serve({
   capabilities: () => driver.capabilities,
@@ -27,7 +31,7 @@ await serve({
   check: (batch: EnforcerChange[]) => driver.check?.(batch),
   close: () => driver.close(),
   remove: () => driver.remove(),
-  setOpenPorts: (ports: OpenPort[]) => driver.setOpenPorts(ports),
-  intact: () => driver.intact(),
-  statistics: () => driver.statistics(),
+  setOpenPorts: (ports: OpenPort[]) => driver.setOpenPorts?.(ports),
+  intact: () => driver.intact?.(),
+  statistics: () => driver.statistics?.(),
 });

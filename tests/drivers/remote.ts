@@ -95,28 +95,41 @@ export async function serve(
   }
 }
 
-/** An nftables driver that runs on a host of the lab. */
+/** A driver that runs on a host of the lab. */
 export class RemoteEnforcer implements Enforcer {
-  readonly name = "nftables";
+  readonly name: string;
   readonly capabilities: EnforcerCapabilities;
   readonly program: RemoteProgram;
 
-  private constructor(program: RemoteProgram, capabilities: EnforcerCapabilities) {
+  private constructor(name: string, program: RemoteProgram, capabilities: EnforcerCapabilities) {
+    this.name = name;
     this.program = program;
     this.capabilities = capabilities;
   }
 
-  /** Starts the driver, not connected yet. `features` pretends an older kernel. */
+  /** Starts the nftables driver, not connected yet. `features` pretends an older kernel. */
   static async start(
     host: Host,
     options: NftablesOptions = {},
     features?: KernelFeatures,
   ): Promise<RemoteEnforcer> {
+    return await RemoteEnforcer.startDriver(host, "nftables", options, features);
+  }
+
+  /** Starts the driver of a name, not connected yet. */
+  static async startDriver(
+    host: Host,
+    name: string,
+    options: object = {},
+    features?: KernelFeatures,
+  ): Promise<RemoteEnforcer> {
     const program = await RemoteProgram.start(host, "driver_program.ts", [
+      name,
       JSON.stringify(options),
       ...(features === undefined ? [] : [JSON.stringify(features)]),
     ]);
-    return new RemoteEnforcer(program, await program.call("capabilities") as EnforcerCapabilities);
+    const capabilities = await program.call("capabilities") as EnforcerCapabilities;
+    return new RemoteEnforcer(name, program, capabilities);
   }
 
   async connect(): Promise<void> {

@@ -1,0 +1,103 @@
+/**
+ * Running a program of the system with text for its input, within a time.
+ *
+ * @module
+ */
+
+/** What a program did. `code` is undefined when it had to be stopped because it took too long. */
+export interface ToolResult {
+  readonly code: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A program that is not installed. */
+export class ToolMissing extends Error {
+  override readonly name = "ToolMissing";
+}
+
+/** Where the system's programs are; never taken from the environment. */
+const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+const ENVIRONMENT = { PATH, LC_ALL: "C" } as const;
+
+/**
+ * Runs a program to its end, with a small environment of its own.
+ *
+ * @param seconds after which it is killed.
+ * @throws {ToolMissing} when there is no such program.
+ */
+export async function runTool(
+  program: string,
+  args: readonly string[],
+  input: string = "",
+  seconds: number = 60,
+): Promise<ToolResult> {
+  const child = start(program, args);
+  let late = false;
+  const limit = setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+  }, seconds * 1000);
+  try {
+    const [{ code, stdout, stderr }] = await Promise.all([
+      child.output(),
+      feed(child.stdin, input),
+    ]);
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    return { code: late ? undefined : code, stdout: text(stdout), stderr: text(stderr).trim() };
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
+/**
+ * Runs a program that ends at once, without input, and waits for it.
+ *
+ * @throws {ToolMissing} when there is no such program.
+ */
+export function runToolSync(program: string, args: readonly string[]): ToolResult {
+  try {
+    const { code, stdout, stderr } = new Deno.Command(program, options(args, "null")).outputSync();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    return { code, stdout: text(stdout), stderr: text(stderr).trim() };
+  } catch (error) {
+    throw missing(program, error);
+  }
+}
+
+function start(program: string, args: readonly string[]): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, options(args, "piped")).spawn();
+  } catch (error) {
+    throw missing(program, error);
+  }
+}
+
+function options(args: readonly string[], stdin: "piped" | "null"): Deno.CommandOptions {
+  return {
+    args: [...args],
+    clearEnv: true,
+    env: { ...ENVIRONMENT },
+    cwd: "/",
+    stdin,
+    stdout: "piped",
+    stderr: "piped",
+  };
+}
+
+function missing(program: string, error: unknown): unknown {
+  return error instanceof Deno.errors.NotFound
+    ? new ToolMissing(`The program ${program} is not installed`)
+    : error;
+}
+
+/** A program that ends before it has read all is no error here: its exit code tells. */
+async function feed(stdin: WritableStream<Uint8Array>, input: string): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    if (input !== "") await writer.write(new TextEncoder().encode(input));
+    await writer.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
