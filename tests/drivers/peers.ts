@@ -94,6 +94,7 @@ export interface Scene extends AsyncDisposable {
 export async function scene(
   options: NftablesOptions,
   where: "server" | "perimeter" = "server",
+  driverName = "nftables",
 ): Promise<Scene> {
   const lab = await Lab.create({
     outside: [
@@ -107,7 +108,11 @@ export async function scene(
       Peer.start(lab.host("alice")),
       Peer.start(lab.host("mallory")),
       Peer.start(lab.host("server")),
-      RemoteEnforcer.start(where === "server" ? lab.host("server") : lab.perimeter, options),
+      RemoteEnforcer.startDriver(
+        where === "server" ? lab.host("server") : lab.perimeter,
+        driverName,
+        options,
+      ),
     ]);
     await driver.connect();
     const dispose = () => lab.close();
