@@ -49,6 +49,12 @@ export const DRIVERS: readonly DriverEntry[] = [
     load: async () => (await import("./iptables_module.ts")).driver,
   },
   {
+    name: "ipset",
+    summary: "this host, by sets of ipset behind one rule of iptables",
+    kind: "host",
+    load: async () => (await import("./ipset_module.ts")).driver,
+  },
+  {
     name: "debug",
     summary: "only remembers: for trying a policy without a perimeter",
     kind: "test",

@@ -22,3 +22,8 @@ traffic({
   options: { backend: "legacy" },
   only: ["every packet counts, IPv4"],
 });
+traffic({
+  title: "ipset",
+  driver: "ipset",
+  only: ["every packet counts", "end in the kernel when nobody renews", "a router guards"],
+});
