@@ -1,6 +1,5 @@
 /**
- * When a pinhole ends: with its socket and the connections that came in by it, with its time, or for want
- * of traffic.
+ * When a pinhole ends with its socket and the connections that came in by it.
  *
  * A TCP listener may be closed as soon as it has accepted; the pinhole then lives as long as the accepted
  * connections (paper, section 3.2: closing a listening socket that has already been accepted does not close the
@@ -8,10 +7,9 @@
  *
  * @module
  */
-import type { Enforcer } from "../../drivers/enforcer.ts";
-import type { Pinhole, Protocol } from "../pinhole/pinhole.ts";
+import type { FiveTuple, Pinhole, Protocol } from "../pinhole/pinhole.ts";
 import { processStart } from "../sys/process_facts.ts";
-import type { Execution } from "./execution.ts";
+import type { Closer } from "./expiry.ts";
 import { type PinholeTable, portKey } from "./pinhole_table.ts";
 
 /** A socket that the kernel holds now. */
@@ -34,6 +32,11 @@ export interface SocketTruth {
   dump(what: "connections" | "all", visit: (socket: LiveSocket) => void): void;
 }
 
+/** What is known of the traffic that pinholes have let in, in their order; undefined: nothing. */
+export interface Traffic {
+  counters(tuples: readonly FiveTuple[]): Promise<({ readonly packets: number } | undefined)[]>;
+}
+
 /** Shortest time between two dumps, as a multiple of what the last one took. */
 const DUMP_SPACING = 10;
 const MIN_SPACING_MS = 5;
@@ -41,44 +44,32 @@ const MIN_SPACING_MS = 5;
 /** Watches over the ends of pinholes. */
 export class Lifetimes {
   readonly #table: PinholeTable;
-  readonly #execution: Execution;
-  readonly #enforcer: Enforcer;
+  readonly #closer: Closer;
+  readonly #traffic: Traffic;
   readonly #truth: SocketTruth;
   /** Pinholes whose socket has ended and whose connections live on, by port. */
   readonly #lingering = new Map<number, Set<Pinhole>>();
   /** Pinholes that may have ended. */
   readonly #suspects = new Set<Pinhole>();
-  /** Pinholes by the second in which their time is over. */
-  readonly #expiring = new Map<number, Pinhole[]>();
-  #expiredUpTo = Math.floor(Date.now() / 1000);
   #nextDump = 0;
 
   constructor(
     table: PinholeTable,
-    execution: Execution,
-    enforcer: Enforcer,
+    closer: Closer,
+    traffic: Traffic,
     truth: SocketTruth,
   ) {
     this.#table = table;
-    this.#execution = execution;
-    this.#enforcer = enforcer;
+    this.#closer = closer;
+    this.#traffic = traffic;
     this.#truth = truth;
-  }
-
-  /** Takes over a pinhole that was opened, or found in the ledger. */
-  watch(p: Pinhole): void {
-    if (p.expiresAt === undefined) return;
-    const second = Math.ceil(p.expiresAt / 1000);
-    const list = this.#expiring.get(second);
-    if (list === undefined) this.#expiring.set(second, [p]);
-    else list.push(p);
   }
 
   /** The kernel says that a socket is gone for good. */
   ended(protocol: Protocol, localPort: number, cookie: bigint): void {
     for (const p of this.#table.ofSocket(cookie)) {
       // A datagram socket has no connections that could outlive it.
-      if (p.tuple.protocol === "udp") this.#execution.close(p, "socket-closed");
+      if (p.tuple.protocol === "udp") this.#closer.close(p, "socket-closed");
       else this.#suspects.add(p);
     }
     const lingering = this.#lingering.get(portKey(protocol, localPort));
@@ -127,39 +118,19 @@ export class Lifetimes {
       if (!this.#truth.coversBound && processStart(p.requester.pid) === p.requester.pidStart) {
         continue;
       }
-      if (p.tuple.protocol === "udp") this.#execution.close(p, "socket-closed");
+      if (p.tuple.protocol === "udp") this.#closer.close(p, "socket-closed");
       else this.#decide(p, connections);
-    }
-  }
-
-  /**
-   * Closes pinholes whose time is over. To be called about once a second.
-   *
-   * @param now milliseconds since the epoch.
-   */
-  expire(now: number): void {
-    const upTo = Math.floor(now / 1000);
-    const due = upTo - this.#expiredUpTo > 3600
-      ? [...this.#expiring.keys()].filter((second) => second <= upTo)
-      : Array.from(
-        { length: Math.max(0, upTo - this.#expiredUpTo) },
-        (_, i) => this.#expiredUpTo + 1 + i,
-      );
-    this.#expiredUpTo = Math.max(this.#expiredUpTo, upTo);
-    for (const second of due) {
-      for (const p of this.#expiring.get(second) ?? []) this.#execution.close(p, "expired");
-      this.#expiring.delete(second);
     }
   }
 
   /** Pinholes that no packet ever used cannot have connections: they end here, without a dump. */
   async #used(suspects: Pinhole[]): Promise<Pinhole[]> {
     if (suspects.length === 0) return [];
-    const counters = await this.#enforcer.counters(suspects.map((p) => p.tuple));
+    const counters = await this.#traffic.counters(suspects.map((p) => p.tuple));
     return suspects.filter((p, i) => {
       const c = counters[i];
       if (c === undefined || c.packets > 0) return true;
-      this.#execution.close(p, "socket-closed");
+      this.#closer.close(p, "socket-closed");
       return false;
     });
   }
@@ -173,7 +144,7 @@ export class Lifetimes {
       return;
     }
     if (lingering?.delete(p) === true && lingering.size === 0) this.#lingering.delete(key);
-    this.#execution.close(p, "socket-closed");
+    this.#closer.close(p, "socket-closed");
   }
 
   #dump(what: "connections" | "all", visit: (socket: LiveSocket) => void): void {

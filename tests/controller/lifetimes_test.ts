@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { AuditTrail } from "../../lib/controller/audit.ts";
 import { Execution } from "../../lib/controller/execution.ts";
+import { Expiry } from "../../lib/controller/expiry.ts";
 import { Ledger } from "../../lib/controller/ledger.ts";
 import { Lifetimes, type LiveSocket } from "../../lib/controller/lifetimes.ts";
 import { PinholeTable } from "../../lib/controller/pinhole_table.ts";
@@ -15,6 +16,7 @@ class Bench {
   readonly audit: AuditTrail;
   readonly execution: Execution;
   readonly lifetimes: Lifetimes;
+  readonly expiry: Expiry;
   sockets: LiveSocket[] = [];
   dumps = 0;
   #clock = 1_000_000;
@@ -23,6 +25,7 @@ class Bench {
     this.ledger = new Ledger(`${directory}/ledger.db`);
     this.audit = new AuditTrail(`${directory}/audit.jsonl`);
     this.execution = new Execution(this.enforcer, this.ledger, this.table, this.audit, 3600);
+    this.expiry = new Expiry(this.execution);
     this.lifetimes = new Lifetimes(this.table, this.execution, this.enforcer, {
       coversBound: true,
       dump: (_what, visit) => {
@@ -35,7 +38,7 @@ class Bench {
   async open(port: number, change: Partial<Pinhole> = {}): Promise<Pinhole> {
     const p = makePinhole(this.ledger.nextId(), port, change);
     this.execution.open(p, undefined, () => {});
-    this.lifetimes.watch(p);
+    this.expiry.watch(p);
     await this.execution.flush();
     return p;
   }
@@ -158,23 +161,32 @@ Deno.test("Lifetimes.reconcile() finds ends that nobody told of, and keeps the r
     ]);
   }));
 
-Deno.test("Lifetimes closes a pinhole when its time is over, not before", () =>
+Deno.test("Expiry closes a pinhole when its time is over, not before", () =>
   bench(async (b) => {
     const now = Date.now();
     const p = await b.open(50000, { expiresAt: now + 5000 });
-    b.lifetimes.expire(now + 3000);
+    b.expiry.expire(now + 3000);
     await b.execution.flush();
     assert.equal(p.state, "open");
-    b.lifetimes.expire(now + 6001);
+    b.expiry.expire(now + 6001);
     await b.execution.flush();
     assert.equal(p.state, "closed");
   }));
 
-Deno.test("Lifetimes closes what is due after the clock has jumped", () =>
+Deno.test("Expiry closes what is due after the clock has jumped", () =>
   bench(async (b) => {
     const now = Date.now();
     const p = await b.open(50000, { expiresAt: now + 5000 });
-    b.lifetimes.expire(now + 30 * 86_400_000);
+    b.expiry.expire(now + 30 * 86_400_000);
+    await b.execution.flush();
+    assert.equal(p.state, "closed");
+  }));
+
+Deno.test("Expiry closes what was over before it was taken up", () =>
+  bench(async (b) => {
+    const now = Date.now();
+    const p = await b.open(50000, { expiresAt: now - 60_000 });
+    b.expiry.expire(now + 1000);
     await b.execution.flush();
     assert.equal(p.state, "closed");
   }));

@@ -1,0 +1,95 @@
+/**
+ * A data plane: one thread, one poll set, and the parts that are served by it in turn.
+ *
+ * A part's work may wait for something far away (a router that takes seconds for a batch). Meanwhile the
+ * poll set is served on, so that requests are taken in, and only what needs that part waits.
+ *
+ * @module
+ */
+import type { Poller } from "../sys/epoll.ts";
+
+/** Something that a data plane serves. */
+export interface Part {
+  /** Milliseconds from `now` (clock of `performance.now`) until it wants a turn; 0 at once. */
+  due(now: number): number;
+  /**
+   * Its turn, after each look at the poll set. One part after the other, never two at the same time.
+   *
+   * @param idle nothing was ready: what is not urgent can be done now.
+   */
+  round(now: number, idle: boolean): Promise<void> | void;
+}
+
+/** Turns of the microtask queue after which a promise counts as waiting for something far away. */
+const NEAR = 500;
+/** How often the poll set is looked at while a part waits for something far away. */
+const FAR_MS = 1;
+
+/** Serves its parts until it is stopped. */
+export class DataPlane {
+  readonly #poller: Poller;
+  readonly #parts: readonly Part[];
+  #stopping = false;
+
+  constructor(poller: Poller, parts: readonly Part[]) {
+    this.#poller = poller;
+    this.#parts = parts;
+  }
+
+  /** Serves until {@link stop}; what a part has begun is ended. */
+  async run(): Promise<void> {
+    while (!this.#stopping) {
+      const ready = this.#poller.wait(this.#timeout());
+      const work = new Work(this.#round(ready === 0));
+      if (await work.near()) continue;
+      // The runtime's own events, such as a router's answers, come only while this thread waits for them.
+      while (!await work.within(FAR_MS)) this.#poller.wait(0);
+    }
+  }
+
+  /** Has {@link run} return after the present round. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  async #round(idle: boolean): Promise<void> {
+    for (const part of this.#parts) await part.round(performance.now(), idle);
+  }
+
+  #timeout(): number {
+    const now = performance.now();
+    let wait = Infinity;
+    for (const part of this.#parts) wait = Math.min(wait, part.due(now));
+    return Math.max(0, Math.ceil(Math.min(wait, 1000)));
+  }
+}
+
+/** A promise of which one can ask whether it is settled. */
+class Work {
+  readonly #promise: Promise<void>;
+  #settled = false;
+
+  constructor(promise: Promise<void>) {
+    this.#promise = promise.finally(() => {
+      this.#settled = true;
+    });
+  }
+
+  /** True when it settles without anything from outside. */
+  async near(): Promise<boolean> {
+    for (let i = 0; i < NEAR && !this.#settled; i++) await undefined;
+    if (this.#settled) await this.#promise;
+    return this.#settled;
+  }
+
+  /** True when it settles in so many milliseconds. */
+  async within(ms: number): Promise<boolean> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([this.#promise, late]);
+    clearTimeout(timer);
+    return this.#settled;
+  }
+}
