@@ -48,6 +48,12 @@ export const CONTROL_SETS = [
 ] as const;
 /** libnftables' number of the type inet_service. */
 export const SERVICE_TYPE = 13;
+/**
+ * Seconds between two walks in which the kernel frees expired elements. They match nothing from the
+ * moment they expire, and what is closed in time is deleted: only what nobody renewed waits for it. The
+ * kernel's default of one second costs half the rate of changes when there are a million elements.
+ */
+export const GC_SECONDS = 60;
 /** Named counters. */
 export const COUNTERS: readonly string[] = ["dropped", "invalid"];
 
@@ -139,7 +145,7 @@ export function creationText(options: PerimeterOptions, ports: readonly OpenPort
   const lines = [`add table ${t}`];
   for (const set of PINHOLE_SETS) {
     lines.push(
-      `add set ${t} ${set.name} { type ${set.type}; size ${options.capacity}; flags timeout; counter; }`,
+      `add set ${t} ${set.name} { type ${set.type}; size ${options.capacity}; flags timeout; gc-interval ${GC_SECONDS}s; counter; }`,
     );
   }
   for (const set of CONTROL_SETS) {

@@ -8,6 +8,7 @@ import { NFT_SET } from "../lib/sys/nftables_protocol.ts";
 import {
   CONTROL_SETS,
   COUNTERS,
+  GC_SECONDS,
   type PerimeterChain,
   perimeterChains,
   type PerimeterOptions,
@@ -37,7 +38,7 @@ export function perimeterMatches(table: TableShape, options: PerimeterOptions): 
     PINHOLE_SETS.every((wanted) => {
       const found = sets.find((set) => set.name === wanted.name);
       return found !== undefined && keysMatch(found, wanted) && found.counted &&
-        found.size === options.capacity;
+        found.size === options.capacity && found.gcInterval === GC_SECONDS * 1000;
     }) &&
     CONTROL_SETS.every((wanted) =>
       sets.some((set) =>

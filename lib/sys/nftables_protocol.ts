@@ -56,6 +56,7 @@ export const NFTA_SET = {
   KEY_TYPE: 4,
   KEY_LEN: 5,
   DESC: 9,
+  GC_INTERVAL: 12,
   EXPR: 17,
   EXPRESSIONS: 18,
 } as const;

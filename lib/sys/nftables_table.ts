@@ -34,6 +34,8 @@ export interface SetShape {
   readonly keyType: number;
   readonly keyLength: number;
   readonly size: number;
+  /** Milliseconds between two walks by which the kernel frees what has expired; 0: its default. */
+  readonly gcInterval: number;
   /** Each element counts its packets. */
   readonly counted: boolean;
 }
@@ -195,6 +197,7 @@ export class TableReader {
       keyType: this.#u32(NFTA_SET.KEY_TYPE, start, end) ?? 0,
       keyLength: this.#u32(NFTA_SET.KEY_LEN, start, end) ?? 0,
       size,
+      gcInterval: this.#u32(NFTA_SET.GC_INTERVAL, start, end) ?? 0,
       counted: expression >= 0 &&
         this.#string(NFTA_EXPR.NAME, expression + 4, attributeEnd(view, expression)) === "counter",
     };
