@@ -2,6 +2,7 @@
 #include <stddef.h>
 
 #include "config.h"
+#include "meet.h"
 #include "pinhole.h"
 #include "process.h"
 #include "real.h"
@@ -19,6 +20,6 @@ __attribute__((constructor)) static void agent_start(void) {
 		real_resolve();
 	if (!config_read(environ) || !process_start() || !trunk_start())
 		return;
-	pinhole_scan_inherited();
+	meet_inherited();
 	pinhole_active = true;
 }

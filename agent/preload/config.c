@@ -31,6 +31,11 @@ static void say(const char *text) {
 	sys3(SYS_write, 2, sys_ptr(text), (long)length_of(text));
 }
 
+void config_say(const char *text) {
+	say("diaper agent: ");
+	say(text);
+}
+
 static bool wrong(const char *name, const char *value, const char *expected) {
 	say("diaper agent: ");
 	say(name);
@@ -102,6 +107,32 @@ static bool read_control(const char *text) {
 	}
 }
 
+/* Which of three words a value is; without a value the first. False when it is none of them. */
+static bool choose(const char *value, const char *const words[3], unsigned *chosen) {
+	*chosen = 0;
+	if (value == NULL)
+		return true;
+	for (; *chosen < 3; ++*chosen) {
+		const char *text = value;
+		if (starts(&text, words[*chosen]) && *text == '\0')
+			return true;
+	}
+	return false;
+}
+
+static bool read_multiplexing(char **environment) {
+	const char *limit = find(environment, "DIAPER_LIMIT");
+	const char *log = find(environment, "DIAPER_LOG");
+	unsigned chosen;
+	if (!choose(limit, (const char *const[]){"auto", "always", "never"}, &chosen))
+		return wrong("DIAPER_LIMIT", limit, "expected auto, always or never");
+	config.limit = (enum config_limit)chosen;
+	if (!choose(log, (const char *const[]){"broker", "stderr", "none"}, &chosen))
+		return wrong("DIAPER_LOG", log, "expected broker, stderr or none");
+	config.log = (enum config_log)chosen;
+	return true;
+}
+
 static bool has_foreign_rights(void) {
 	return sys3(SYS_getuid, 0, 0, 0) != sys3(SYS_geteuid, 0, 0, 0) ||
 	       sys3(SYS_getgid, 0, 0, 0) != sys3(SYS_getegid, 0, 0, 0);
@@ -138,5 +169,5 @@ bool config_read(char **environment) {
 	if (control != NULL && !read_control(control))
 		return wrong("DIAPER_CONTROL", control,
 		             "expected at most 32 of tcp/PORT or udp/PORT with commas between");
-	return true;
+	return read_multiplexing(environment);
 }

@@ -43,8 +43,12 @@ bool control_claim(uint8_t protocol, uint16_t port, bool chosen) {
 	       control_is(protocol, port);
 }
 
-bool control_known(void) {
-	return load() != 0;
+bool control_confirmed(void) {
+	return (load() & CONFIRMED) != 0;
+}
+
+bool control_is_listed(void) {
+	return config.control_count > 0;
 }
 
 void control_confirm(void) {

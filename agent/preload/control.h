@@ -17,8 +17,11 @@ bool control_is(uint8_t protocol, uint16_t port);
  * the kernel did not choose it. True when it now is. */
 bool control_claim(uint8_t protocol, uint16_t port, bool chosen);
 
-/* Whether the program has a control port, that is, is a server. */
-bool control_known(void);
+/* Whether somebody came to a control port: the program is a server. */
+bool control_confirmed(void);
+
+/* Whether DIAPER_CONTROL says which ports are control ports. */
+bool control_is_listed(void);
 
 /* Somebody came to the control port: from now on the program is a server for good. */
 void control_confirm(void);

@@ -57,6 +57,48 @@ bool endpoint_remote(struct endpoint *endpoint, int fd) {
 	return endpoint_of(SYS_getpeername, endpoint, fd);
 }
 
+bool endpoint_listens(int fd) {
+	int listens = 0;
+	socklen_t length = sizeof listens;
+	return sys6(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, sys_ptr(&listens), sys_ptr(&length),
+	            0) == 0 &&
+	       listens != 0;
+}
+
+static socklen_t to_socket_address(struct sockaddr_storage *to, const struct endpoint *from) {
+	struct sockaddr_in *in = (struct sockaddr_in *)to;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
+	memset(to, 0, sizeof *to);
+	if (from->family == 4) {
+		in->sin_family = AF_INET;
+		in->sin_port = __builtin_bswap16(from->port);
+		memcpy(&in->sin_addr, from->address, 4);
+		return sizeof *in;
+	}
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = __builtin_bswap16(from->port);
+	memcpy(&in6->sin6_addr, from->address, 16);
+	return sizeof *in6;
+}
+
+bool endpoint_route(struct endpoint *local, const struct endpoint *remote) {
+	struct sockaddr_storage to;
+	struct endpoint found;
+	socklen_t length = to_socket_address(&to, remote);
+	long fd = sys3(SYS_socket, to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	/* Nothing is sent by this. */
+	bool routed = sys3(SYS_connect, fd, sys_ptr(&to), length) == 0 &&
+	              endpoint_local(&found, (int)fd) && !endpoint_is_wildcard(&found);
+	sys3(SYS_close, fd, 0, 0);
+	if (!routed)
+		return false;
+	found.port = local->port;
+	*local = found;
+	return true;
+}
+
 bool endpoint_is_loopback(const struct endpoint *endpoint) {
 	static const uint8_t loopback6[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 	if (endpoint->family == 4)

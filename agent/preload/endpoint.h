@@ -21,6 +21,12 @@ bool endpoint_local(struct endpoint *endpoint, int fd);
 /* The remote end of a connected socket. */
 bool endpoint_remote(struct endpoint *endpoint, int fd);
 
+/* The address that this host would send from to the remote one; its port is left alone. */
+bool endpoint_route(struct endpoint *local, const struct endpoint *remote);
+
+/* Whether a socket listens. */
+bool endpoint_listens(int fd);
+
 /* 127.0.0.0/8 or ::1: never crosses a perimeter. */
 bool endpoint_is_loopback(const struct endpoint *endpoint);
 

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "peer.h"
 #include "sys.h"
 
 #define LEAF_BITS 10
@@ -53,11 +54,18 @@ struct fd_entry fdtable_get(int fd) {
 	return packed.entry;
 }
 
+/* The new peer is held before the old one is released: they may be the same. */
+static void replace(_Atomic uint64_t *slot, union packed packed) {
+	peer_hold(packed.entry.peer);
+	packed.word = __atomic_exchange_n(slot, packed.word, __ATOMIC_ACQ_REL);
+	peer_release(packed.entry.peer);
+}
+
 void fdtable_set(int fd, struct fd_entry entry) {
 	union packed packed = {.entry = entry};
 	_Atomic uint64_t *slot = packed.word == 0 ? find(fd) : find_or_make(fd);
 	if (slot != NULL)
-		__atomic_store_n(slot, packed.word, __ATOMIC_RELEASE);
+		replace(slot, packed);
 }
 
 void fdtable_forget_range(unsigned first, unsigned last) {
@@ -70,7 +78,7 @@ void fdtable_forget_range(unsigned first, unsigned last) {
 			continue;
 		}
 		if (__atomic_load_n(slot, __ATOMIC_RELAXED) != 0)
-			__atomic_store_n(slot, 0, __ATOMIC_RELEASE);
+			replace(slot, (union packed){.word = 0});
 		fd++;
 	}
 }

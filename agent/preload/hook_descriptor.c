@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <sys/resource.h>
 
+#include "control.h"
 #include "export.h"
 #include "fdtable.h"
 #include "ownfd.h"
@@ -30,7 +31,7 @@ int close(int fd) {
 		return fail(EBADF);
 	/* Before the call: afterwards another thread may have the number already. */
 	if (kind != FD_UNKNOWN && !process_is_shared())
-		fdtable_mark(fd, FD_UNKNOWN, 0);
+		fdtable_forget(fd);
 	return real.close(fd);
 }
 
@@ -100,7 +101,7 @@ int fclose(FILE *stream) {
 	errno = saved;
 	enum fd_kind kind = fdtable_kind(fd);
 	if (kind != FD_UNKNOWN && kind != FD_OURS && !process_is_shared())
-		fdtable_mark(fd, FD_UNKNOWN, 0);
+		fdtable_forget(fd);
 	return real.fclose(stream);
 }
 
@@ -109,7 +110,7 @@ static void copy_entry(int from, int to) {
 	if ((entry.kind == FD_UNKNOWN && fdtable_kind(to) == FD_UNKNOWN) || process_is_shared())
 		return;
 	fdtable_set(to, entry);
-	if (entry.kind == FD_PENDING)
+	if (entry.kind == FD_PENDING || (entry.kind == FD_CONTROL && !control_confirmed()))
 		pending_add(to);
 }
 

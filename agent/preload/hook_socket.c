@@ -3,6 +3,7 @@
 
 #include "export.h"
 #include "fdtable.h"
+#include "meet.h"
 #include "pinhole.h"
 #include "process.h"
 #include "real.h"
@@ -11,7 +12,7 @@ int socket(int domain, int type, int protocol) {
 	int fd = real.socket(domain, type, protocol);
 	/* The number's former use may have ended where no hook saw it (inside libc). */
 	if (fd >= 0 && fdtable_kind(fd) != FD_UNKNOWN && !process_is_shared())
-		fdtable_mark(fd, FD_UNKNOWN, 0);
+		fdtable_forget(fd);
 	return fd;
 }
 
@@ -35,14 +36,14 @@ int listen(int fd, int backlog) {
 int accept(int fd, struct sockaddr *address, socklen_t *length) {
 	int accepted = real.accept(fd, address, length);
 	if (accepted >= 0)
-		pinhole_accepted(fd, accepted);
+		meet_accepted(fd, accepted);
 	return accepted;
 }
 
 int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
 	int accepted = real.accept4(fd, address, length, flags);
 	if (accepted >= 0)
-		pinhole_accepted(fd, accepted);
+		meet_accepted(fd, accepted);
 	return accepted;
 }
 
@@ -50,7 +51,7 @@ int connect(int fd, const struct sockaddr *address, socklen_t length) {
 	int result = real.connect(fd, address, length);
 	/* An interrupted connect goes on in the background, as one that does not block (connect(2)). */
 	if (result == 0 || errno == EINPROGRESS || errno == EINTR)
-		pinhole_connected(fd, address, length);
+		meet_connected(fd, address, length);
 	return result;
 }
 

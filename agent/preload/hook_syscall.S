@@ -18,6 +18,18 @@ syscall:
 	leaq	-SYS_socket(%rdi), %rax
 	cmpq	$SYS_listen - SYS_socket, %rax
 	jbe	1f
+	cmpq	$SYS_read, %rdi
+	je	1f
+	cmpq	$SYS_readv, %rdi
+	je	1f
+	cmpq	$SYS_poll, %rdi
+	je	1f
+	cmpq	$SYS_ppoll, %rdi
+	je	1f
+	cmpq	$SYS_select, %rdi
+	je	1f
+	cmpq	$SYS_pselect6, %rdi
+	je	1f
 	cmpq	$SYS_fcntl, %rdi
 	je	1f
 	cmpq	$SYS_accept4, %rdi
@@ -25,6 +37,18 @@ syscall:
 	cmpq	$SYS_dup3, %rdi
 	je	1f
 	cmpq	$SYS_close_range, %rdi
+	je	1f
+	cmpq	$SYS_epoll_ctl, %rdi
+	je	1f
+	cmpq	$SYS_epoll_wait, %rdi
+	je	1f
+	cmpq	$SYS_epoll_pwait, %rdi
+	je	1f
+	cmpq	$SYS_epoll_pwait2, %rdi
+	je	1f
+	cmpq	$SYS_recvmmsg, %rdi
+	je	1f
+	cmpq	$SYS_sendmmsg, %rdi
 	je	1f
 	jmp	*real_page(%rip)
 1:	jmp	hook_syscall

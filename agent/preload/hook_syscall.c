@@ -44,6 +44,26 @@ long hook_syscall(long number, long a, long b, long c, long d, long e, long f) {
 		return sendmsg(fd, POINTER(b), (int)c);
 	case SYS_recvmsg:
 		return recvmsg(fd, POINTER(b), (int)c);
+	case SYS_recvmmsg:
+		return recvmmsg(fd, POINTER(b), (unsigned)c, (int)d, POINTER(e));
+	case SYS_sendmmsg:
+		return sendmmsg(fd, POINTER(b), (unsigned)c, (int)d);
+	case SYS_read:
+		return read(fd, POINTER(b), (size_t)c);
+	case SYS_readv:
+		return readv(fd, POINTER(b), (int)c);
+	case SYS_epoll_ctl:
+		return epoll_ctl(fd, (int)b, (int)c, POINTER(d));
+	case SYS_poll:
+	case SYS_ppoll:
+		return hook_poll(number, a, b, c, d, e);
+	case SYS_select:
+	case SYS_pselect6:
+		return hook_select(number, a, b, c, d, e, f);
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+		return hook_epoll(number, a, b, c, d, e, f);
 	default:
 		return real.syscall(number, a, b, c, d, e, f);
 	}

@@ -60,7 +60,7 @@ int ownfd_adopt(int fd, enum ownfd_scope scope) {
 static void forget(unsigned slot, uint64_t entry) {
 	if (__atomic_compare_exchange_n(&own[slot], &entry, 0, false, __ATOMIC_ACQ_REL,
 	                                __ATOMIC_RELAXED)) {
-		fdtable_mark(own_fd(entry), FD_UNKNOWN, 0);
+		fdtable_forget(own_fd(entry));
 		sys3(SYS_close, own_fd(entry), 0, 0);
 	}
 }

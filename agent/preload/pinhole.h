@@ -1,12 +1,15 @@
 /*
- * When is a pinhole asked for, and for whom: section 3.2 of the paper. Each function is called
- * after the system call succeeded, unless it says otherwise. They leave errno alone.
+ * When is a pinhole asked for: section 3.2 of the paper. Each function is called after the system
+ * call succeeded. They leave errno alone. Whom it is for: meet.h.
  */
 #ifndef DIAPER_PINHOLE_H
 #define DIAPER_PINHOLE_H
 
 #include <stdbool.h>
 #include <sys/socket.h>
+
+#include "fdtable.h"
+#include "peer.h"
 
 /* Whether there is a broker. Set in the constructor, before the program runs. */
 extern bool pinhole_active;
@@ -20,19 +23,16 @@ int pinhole_bound(int fd, const struct sockaddr *address, socklen_t length);
 /* listen succeeded: the port of a socket that had none is known now. 0 or EACCES. */
 int pinhole_listening(int fd);
 
-/* accept on `listener` gave `fd`. */
-void pinhole_accepted(int listener, int fd);
+/*
+ * A peer became known: this thread turns to it, and what was bound before is asked for. `except`
+ * connects itself. Returns the peer's id.
+ */
+peer_id pinhole_met(const struct peer *met, int except);
 
-/* connect succeeded or goes on in the background. */
-void pinhole_connected(int fd, const struct sockaddr *address, socklen_t length);
+/* Before a change: looks after what a new process has inherited. False in a child of vfork, where
+ * nothing may be changed. */
+bool pinhole_enter(void);
 
-/* A datagram came from this address. */
-void pinhole_received(int fd, const struct sockaddr *address, socklen_t length);
-
-/* A datagram is about to be sent to this address. */
-void pinhole_sending(int fd, const struct sockaddr *address, socklen_t length);
-
-/* In the constructor: descriptors that were inherited over exec. */
-void pinhole_scan_inherited(void);
+void pinhole_mark(int fd, enum fd_kind kind, uint8_t protocol, peer_id peer);
 
 #endif

@@ -11,6 +11,8 @@ __asm__(".symver dlsym,dlsym@GLIBC_2.2.5");
 extern void *dlsym(void *restrict handle, const char *restrict name);
 #define NEXT ((void *)-1L) /* RTLD_NEXT */
 
+#define KERNEL_MASK 8 /* size of the kernel's sigset_t */
+
 static long result(long value) {
 	if (value < 0 && value >= -4095) {
 		errno = (int)-value;
@@ -82,6 +84,74 @@ static int bare_fcntl(int fd, int command, ...) {
 	return (int)result(sys3(SYS_fcntl, fd, command, argument));
 }
 
+/* The kernel writes the time that is left into its argument; libc does not. */
+static int bare_ppoll(struct pollfd *list, nfds_t count, const struct timespec *timeout,
+                      const sigset_t *mask) {
+	struct timespec left;
+	if (timeout != NULL)
+		left = *timeout;
+	return (int)result(sys6(SYS_ppoll, sys_ptr(list), (long)count,
+	                        timeout == NULL ? 0 : sys_ptr(&left), sys_ptr(mask), KERNEL_MASK, 0));
+}
+
+static int bare_poll(struct pollfd *list, nfds_t count, int timeout) {
+	return (int)result(sys3(SYS_poll, sys_ptr(list), (long)count, timeout));
+}
+
+static int bare_select(int count, fd_set *in, fd_set *out, fd_set *special,
+                       struct timeval *timeout) {
+	return (int)result(sys6(SYS_select, count, sys_ptr(in), sys_ptr(out), sys_ptr(special),
+	                        sys_ptr(timeout), 0));
+}
+
+static int bare_pselect(int count, fd_set *in, fd_set *out, fd_set *special,
+                        const struct timespec *timeout, const sigset_t *mask) {
+	struct timespec left;
+	const long both[2] = {sys_ptr(mask), KERNEL_MASK};
+	if (timeout != NULL)
+		left = *timeout;
+	return (int)result(sys6(SYS_pselect6, count, sys_ptr(in), sys_ptr(out), sys_ptr(special),
+	                        timeout == NULL ? 0 : sys_ptr(&left), sys_ptr(both)));
+}
+
+static int bare_epoll_ctl(int set, int command, int fd, struct epoll_event *event) {
+	return (int)result(sys6(SYS_epoll_ctl, set, command, fd, sys_ptr(event), 0, 0));
+}
+
+static int bare_epoll_wait(int set, struct epoll_event *events, int room, int timeout) {
+	return (int)result(sys6(SYS_epoll_wait, set, sys_ptr(events), room, timeout, 0, 0));
+}
+
+static int bare_epoll_pwait(int set, struct epoll_event *events, int room, int timeout,
+                            const sigset_t *mask) {
+	return (int)result(
+	    sys6(SYS_epoll_pwait, set, sys_ptr(events), room, timeout, sys_ptr(mask), KERNEL_MASK));
+}
+
+static int bare_epoll_pwait2(int set, struct epoll_event *events, int room,
+                             const struct timespec *timeout, const sigset_t *mask) {
+	return (int)result(sys6(SYS_epoll_pwait2, set, sys_ptr(events), room, sys_ptr(timeout),
+	                        sys_ptr(mask), KERNEL_MASK));
+}
+
+static ssize_t bare_read(int fd, void *buffer, size_t size) {
+	return result(sys3(SYS_read, fd, sys_ptr(buffer), (long)size));
+}
+
+static ssize_t bare_readv(int fd, const struct iovec *pieces, int count) {
+	return result(sys3(SYS_readv, fd, sys_ptr(pieces), count));
+}
+
+static int bare_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                         struct timespec *timeout) {
+	return (int)result(
+	    sys6(SYS_recvmmsg, fd, sys_ptr(messages), count, flags, sys_ptr(timeout), 0));
+}
+
+static int bare_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+	return (int)result(sys6(SYS_sendmmsg, fd, sys_ptr(messages), count, flags, 0, 0));
+}
+
 static ssize_t bare_recvfrom(int fd, void *buffer, size_t size, int flags,
                              struct sockaddr *address, socklen_t *length) {
 	return result(sys6(SYS_recvfrom, fd, sys_ptr(buffer), (long)size, flags, sys_ptr(address),
@@ -122,6 +192,18 @@ __attribute__((aligned(4096))) union real_page real_page = {
 		.dup3 = bare_dup3,
 		.fcntl = bare_fcntl,
 		.fcntl64 = bare_fcntl,
+		.poll = bare_poll,
+		.ppoll = bare_ppoll,
+		.select = bare_select,
+		.pselect = bare_pselect,
+		.epoll_ctl = bare_epoll_ctl,
+		.epoll_wait = bare_epoll_wait,
+		.epoll_pwait = bare_epoll_pwait,
+		.epoll_pwait2 = bare_epoll_pwait2,
+		.read = bare_read,
+		.readv = bare_readv,
+		.recvmmsg = bare_recvmmsg,
+		.sendmmsg = bare_sendmmsg,
 		.recv = bare_recv,
 		.recvfrom = bare_recvfrom,
 		.recvmsg = bare_recvmsg,
@@ -153,6 +235,22 @@ void real_resolve(void) {
 	RESOLVE(dup2);
 	RESOLVE(dup3);
 	RESOLVE(fcntl);
+	RESOLVE(bindresvport);
+	RESOLVE(rresvport_af);
+	RESOLVE(poll);
+	RESOLVE(ppoll);
+	RESOLVE(select);
+	RESOLVE(pselect);
+	RESOLVE(epoll_ctl);
+	RESOLVE(epoll_wait);
+	RESOLVE(epoll_pwait);
+	RESOLVE(epoll_pwait2);
+	RESOLVE(pthread_create);
+	RESOLVE(thrd_create);
+	RESOLVE(read);
+	RESOLVE(readv);
+	RESOLVE(recvmmsg);
+	RESOLVE(sendmmsg);
 	RESOLVE(recv);
 	RESOLVE(recvfrom);
 	RESOLVE(recvmsg);

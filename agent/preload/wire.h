@@ -25,6 +25,11 @@ enum wire_verdict { WIRE_VERDICT_OPEN = 0 };
 /* The administrator wants bind to fail with EACCES when the verdict is not 0. */
 #define WIRE_FLAG_MUST_FAIL 1u
 
+/* OPEN: what this thread last read from was another host's; `other` names it. */
+#define WIRE_OPEN_DISPUTED 1u
+/* OPEN: several hosts are connected, and nothing tells which of them is meant; there is no source. */
+#define WIRE_OPEN_UNCLEAR 2u
+
 struct wire_header {
 	uint32_t magic;
 	uint16_t type;
@@ -51,7 +56,9 @@ struct wire_open {
 	uint16_t control_port;
 	uint16_t flags;
 	uint64_t bound_at;
-	uint8_t zero[24];
+	uint8_t other[16];
+	uint8_t other_family;
+	uint8_t zero[7];
 };
 
 struct wire_verdict_message {
@@ -72,6 +79,8 @@ _Static_assert(offsetof(struct wire_open, source) == 20, "OPEN source");
 _Static_assert(offsetof(struct wire_open, control) == 36, "OPEN control");
 _Static_assert(offsetof(struct wire_open, control_port) == 52, "OPEN control port");
 _Static_assert(offsetof(struct wire_open, bound_at) == 56, "OPEN bound at");
+_Static_assert(offsetof(struct wire_open, other) == 64, "OPEN other");
+_Static_assert(offsetof(struct wire_open, other_family) == 80, "OPEN other family");
 _Static_assert(sizeof(struct wire_verdict_message) == 192, "VERDICT");
 _Static_assert(offsetof(struct wire_verdict_message, reason) == 32, "VERDICT reason");
 

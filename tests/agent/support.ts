@@ -39,6 +39,9 @@ export interface BrokerEvent {
   readonly source_port?: number;
   readonly control?: string;
   readonly control_port?: number;
+  /** 1: the ways to tell the peer disagreed, `other` is the one not taken; 2: it is not clear. */
+  readonly flags?: number;
+  readonly other?: string;
   readonly why?: string;
 }
 

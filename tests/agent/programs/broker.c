@@ -115,7 +115,8 @@ static void print_address(char *text, size_t size, int family, const void *addre
 
 static void on_open(int fd, const struct wire_open *open, int passed, const struct ucred *sender) {
 	struct sockaddr_storage bound;
-	char local[INET6_ADDRSTRLEN], source[INET6_ADDRSTRLEN], control[INET6_ADDRSTRLEN];
+	char local[INET6_ADDRSTRLEN], source[INET6_ADDRSTRLEN], control[INET6_ADDRSTRLEN],
+	    other[INET6_ADDRSTRLEN];
 	socklen_t length = sizeof bound;
 	uint64_t cookie = 0;
 	int protocol = 0;
@@ -141,17 +142,27 @@ static void on_open(int fd, const struct wire_open *open, int passed, const stru
 	}
 	print_address(source, sizeof source, open->source_family, open->source);
 	print_address(control, sizeof control, open->control_family, open->control);
+	print_address(other, sizeof other, open->other_family, open->other);
 	say("{\"event\":\"open\",\"channel\":%d,\"pid\":%d,\"channel_pid\":%d,\"uid\":%d,"
 	    "\"proto\":\"%s\",\"local\":\"%s\",\"port\":%u,\"cookie\":\"%" PRIu64 "\","
-	    "\"source\":\"%s\",\"source_port\":%u,\"control\":\"%s\",\"control_port\":%u}",
+	    "\"source\":\"%s\",\"source_port\":%u,\"control\":\"%s\",\"control_port\":%u,"
+	    "\"flags\":%u,\"other\":\"%s\"}",
 	    fd, sender->pid, channels[fd].made_by.pid, sender->uid,
 	    protocol == IPPROTO_UDP ? "udp" : "tcp", local, port, cookie, source, open->source_port,
-	    control, open->control_port);
+	    control, open->control_port, open->flags, other);
 	/* The copy keeps the socket alive: dropped before the program can go on to close its own. */
 	close(passed);
 	if (!options.mute)
 		answer(fd, open->header.sequence, options.verdict, options.flags,
 		       options.verdict == 0 ? ++pinholes : 0);
+}
+
+/* The flags, and which addresses have to be there with them. */
+static bool flags_fit(const struct wire_open *open) {
+	bool unclear = open->flags == WIRE_OPEN_UNCLEAR;
+	bool disputed = open->flags == WIRE_OPEN_DISPUTED;
+	return (open->flags == 0 || unclear || disputed) && unclear == (open->source_family == 0) &&
+	       disputed == (open->other_family != 0) && (disputed || zero(open->other, sizeof open->other));
 }
 
 static const char *judge(int fd, const void *message, ssize_t size, int passed) {
@@ -173,8 +184,8 @@ static const char *judge(int fd, const void *message, ssize_t size, int passed) 
 	case WIRE_CHANNEL:
 		return size != sizeof *header || passed < 0 ? "CHANNEL" : NULL;
 	case WIRE_OPEN:
-		if (size != sizeof *open || passed < 0 || open->flags != 0 || open->bound_at == 0 ||
-		    (open->source_family != 4 && open->source_family != 6) ||
+		if (size != sizeof *open || passed < 0 || open->bound_at == 0 || !flags_fit(open) ||
+		    (open->source_family != 4 && open->source_family != 6 && open->source_family != 0) ||
 		    (open->control_family != 0 && open->control_family != 4 && open->control_family != 6) ||
 		    (open->source_family == 4 && !zero(open->source + 4, 12)) ||
 		    (open->control_family == 4 && !zero(open->control + 4, 12)) ||
