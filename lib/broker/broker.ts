@@ -42,7 +42,11 @@ export interface BrokerOptions {
 
 /** What became of a conversation with an agent, for the audit trail. */
 export interface BrokerEvent {
-  readonly event_type: "channel.refused" | "request.refused" | "channel.limit";
+  readonly event_type:
+    | "channel.refused"
+    | "request.refused"
+    | "request.disputed"
+    | "channel.limit";
   readonly why: string;
   readonly uid: number;
   readonly pid: number;
@@ -296,6 +300,7 @@ export class Broker {
     if (typeof tuple === "string") {
       return this.#refuse(channel, message.sequence, sender, tuple);
     }
+    if (message.otherSource !== undefined) this.#dispute(channel, message, tuple, sender);
     const requester = this.#requester(channel, sender.uid);
     if (requester === undefined) {
       const why = `uid ${sender.uid} has no account on this host`;
@@ -338,6 +343,9 @@ export class Broker {
     if (facts.port < 1024) {
       return `${name} is a privileged port: only the configuration may open it`;
     }
+    if (message.source === undefined) {
+      return "several hosts are connected to the program, and nothing tells which the port is for";
+    }
     const source = unmapIp(message.source);
     if (ipKind(source) !== "host") return `source ${source.text} is not one host's address`;
     let destination = unmapIp(facts.address);
@@ -358,6 +366,24 @@ export class Broker {
       destination,
       destinationPort: facts.port,
     };
+  }
+
+  /** The agent was not sure; what it has chosen stands, and is judged like any other request. */
+  #dispute(
+    channel: Channel,
+    message: AgentMessage & { type: "open" },
+    tuple: FiveTuple,
+    sender: Credentials,
+  ): void {
+    this.#report({
+      event_type: "request.disputed",
+      why:
+        `${tuple.protocol}/${tuple.destinationPort} is for ${tuple.source.text}, whose turn it was; ` +
+        `what was last read came from ${message.otherSource?.text}`,
+      uid: sender.uid,
+      pid: sender.pid,
+      program: channel.program,
+    });
   }
 
   #refuse(channel: Channel, sequence: number, sender: Credentials, why: string): void {

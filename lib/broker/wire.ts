@@ -16,8 +16,11 @@ export type AgentMessage =
   | {
     readonly type: "open";
     readonly sequence: number;
-    readonly source: IpAddress;
+    /** The external host; undefined when the agent cannot tell which of several is meant. */
+    readonly source: IpAddress | undefined;
     readonly sourcePort: number;
+    /** The host that the other way of telling names, when the two disagree. */
+    readonly otherSource: IpAddress | undefined;
     /** Local address of the control connection; undefined when the agent does not know it. */
     readonly controlAddress: IpAddress | undefined;
     readonly controlPort: number;
@@ -74,20 +77,30 @@ function parseHello(data: Uint8Array, view: DataView, sequence: number): AgentMe
 }
 
 function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
-  const source = parseAddress(data, 16, 20);
+  const flags = view.getUint16(54, true);
+  if (flags !== 0 && flags !== DISPUTED && flags !== UNCLEAR) return "open has unknown flags";
+  const source = flags === UNCLEAR ? noAddress(data, 16, 20) : parseAddress(data, 16, 20);
   if (typeof source === "string") return `source: ${source}`;
   const control = data[17] === 0 ? undefined : parseAddress(data, 17, 36);
   if (typeof control === "string") return `control address: ${control}`;
-  if (view.getUint16(54, true) !== 0) return "open has unknown flags";
+  const other = flags === DISPUTED ? parseAddress(data, 80, 64) : noAddress(data, 80, 64);
+  if (typeof other === "string") return `other source: ${other}`;
+  if (data.subarray(81).some((b) => b !== 0)) return "reserved bytes are not zero";
   return {
     type: "open",
     sequence,
     source,
     sourcePort: view.getUint16(18, true),
+    otherSource: other,
     controlAddress: control,
     controlPort: view.getUint16(52, true),
     boundAt: Number(view.getBigUint64(56, true) / 1_000_000n),
   };
+}
+
+function noAddress(data: Uint8Array, familyAt: number, at: number): undefined | string {
+  if (data[familyAt] !== 0) return "is not to be there";
+  return data.subarray(at, at + 16).some((b) => b !== 0) ? "padding is not zero" : undefined;
 }
 
 function parseAddress(data: Uint8Array, familyAt: number, at: number): IpAddress | string {
@@ -97,6 +110,10 @@ function parseAddress(data: Uint8Array, familyAt: number, at: number): IpAddress
   if (data.subarray(at + 4, at + 16).some((b) => b !== 0)) return "padding is not zero";
   return ipFromBytes(data.subarray(at, at + 4));
 }
+
+/** Flags of OPEN. */
+const DISPUTED = 1;
+const UNCLEAR = 2;
 
 /** Verdict numbers on the wire. */
 const VERDICTS = { open: 0, refused: 1, unavailable: 2 } as const;

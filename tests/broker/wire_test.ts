@@ -45,11 +45,30 @@ Deno.test("parseAgentMessage() reads HELLO", () => {
 Deno.test("parseAgentMessage() reads OPEN", () => {
   const m = parseAgentMessage(open());
   assert.ok(typeof m === "object" && m.type === "open");
-  assert.equal(m.source.text, "198.51.100.7");
+  assert.equal(m.source?.text, "198.51.100.7");
+  assert.equal(m.otherSource, undefined);
   assert.equal(m.sourcePort, 20);
   assert.equal(m.controlAddress?.text, "2001:db8::");
   assert.equal(m.controlPort, 21);
   assert.equal(m.boundAt, 1_700_000_000_123);
+});
+
+Deno.test("parseAgentMessage() reads an OPEN whose peer is disputed, or not clear", () => {
+  const disputed = parseAgentMessage(open((v) => {
+    v.setUint16(54, 1, true);
+    v.setUint8(80, 4);
+    new Uint8Array(v.buffer).set([203, 0, 113, 9], 64);
+  }));
+  assert.ok(typeof disputed === "object" && disputed.type === "open");
+  assert.equal(disputed.source?.text, "198.51.100.7");
+  assert.equal(disputed.otherSource?.text, "203.0.113.9");
+  const unclear = parseAgentMessage(open((v) => {
+    v.setUint16(54, 2, true);
+    v.setUint8(16, 0);
+    new Uint8Array(v.buffer).fill(0, 20, 36);
+  }));
+  assert.ok(typeof unclear === "object" && unclear.type === "open");
+  assert.equal(unclear.source, undefined);
 });
 
 Deno.test("parseAgentMessage() reads CHANNEL and CLOSE", () => {
@@ -72,7 +91,16 @@ for (
     ["a delegate with bytes behind its end", hello("a\0b"), /not terminated/],
     ["an unknown family", open((v) => v.setUint8(16, 5)), /family 5/],
     ["an IPv4 source with more bytes", open((v) => v.setUint8(24, 1)), /padding/],
-    ["OPEN with unknown flags", open((v) => v.setUint8(54, 1)), /flags/],
+    ["OPEN with unknown flags", open((v) => v.setUint8(54, 4)), /flags/],
+    ["OPEN without a source", open((v) => v.setUint8(16, 0)), /source: family 0/],
+    [
+      "OPEN with a source that is not clear",
+      open((v) => v.setUint8(54, 2)),
+      /source: is not to be/,
+    ],
+    ["OPEN disputed by nobody", open((v) => v.setUint8(54, 1)), /other source: family 0/],
+    ["OPEN with another source undisputed", open((v) => v.setUint8(80, 4)), /other source: is not/],
+    ["OPEN with bytes at the end", open((v) => v.setUint8(87, 1)), /reserved/],
   ] as const
 ) {
   Deno.test(`parseAgentMessage() refuses ${what}`, () => {
