@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { HOST_OPTIONS } from "./host_options.ts";
 import { createIpset, type IpsetOptions } from "./ipset.ts";
+import { parseIpset } from "./ipset_listing.ts";
 import type { Driver } from "./registry.ts";
 
 const options = z.strictObject({
@@ -23,4 +24,5 @@ export const driver: Driver = {
   options,
   create: (checked) => createIpset(checked as IpsetOptions),
   capabilities: createIpset().capabilities,
+  parse: parseIpset,
 };

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { HOST_OPTIONS } from "./host_options.ts";
 import { createIptables, type IptablesOptions } from "./iptables.ts";
+import { parseIptables } from "./iptables_listing.ts";
 import type { Driver } from "./registry.ts";
 
 const options = z.strictObject({
@@ -21,4 +22,5 @@ export const driver: Driver = {
   options,
   create: (checked) => createIptables(checked as IptablesOptions),
   capabilities: createIptables().capabilities,
+  parse: parseIptables,
 };

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { HOST_OPTIONS } from "./host_options.ts";
 import { createNftables, type NftablesOptions } from "./nftables.ts";
+import { parseNftables } from "./nftables_listing.ts";
 import type { Driver } from "./registry.ts";
 
 const options = z.strictObject({
@@ -19,4 +20,5 @@ export const driver: Driver = {
   options,
   create: (checked) => createNftables(checked as NftablesOptions),
   capabilities: createNftables().capabilities,
+  parse: parseNftables,
 };
