@@ -38,6 +38,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/policy.ts"),
   },
   {
+    name: "enforcer",
+    summary: "show the drivers, what an enforcer holds, and what a saved listing says",
+    load: () => import("./lib/cli/enforcer.ts"),
+  },
+  {
     name: "doctor",
     summary: "check what this host offers, and say how to mend what is missing",
     load: () => import("./lib/cli/doctor.ts"),

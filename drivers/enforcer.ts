@@ -82,6 +82,13 @@ export interface Enforcer {
   counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]>;
   /** All entries of ours that the enforcer holds now. */
   list(): Promise<ListedEntry[]>;
+  /**
+   * All entries of ours that the enforcer holds now, without being connected and without changing
+   * anything there (no perimeter is made). Absent where there is no such way.
+   *
+   * @throws {EnforcerError} when it cannot be reached.
+   */
+  inspect?(): Promise<ListedEntry[]>;
   /** Ends living connections that came in by a pinhole that is closed already. */
   endConnections(tuples: readonly FiveTuple[]): Promise<void>;
   /**

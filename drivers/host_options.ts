@@ -35,9 +35,19 @@ export const HOST_OPTIONS = {
   /** Pinholes for each address family. */
   capacity: z.int().min(1).max(100_000_000).optional(),
   /** Control ports, open to all. */
-  openPorts: z.array(openPort).optional(),
+  open_ports: z.array(openPort).optional(),
   /** Answer pings from outside. */
-  allowPing: z.boolean().optional(),
+  allow_ping: z.boolean().optional(),
   /** Let answers of DHCP servers in. */
-  allowDhcp: z.boolean().optional(),
+  allow_dhcp: z.boolean().optional(),
 } as const;
+
+/** Options as drivers take them: the same, with names as in TypeScript. */
+export function driverOptions(checked: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(
+    Object.entries(checked).map(([key, value]) => [
+      key.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+      value,
+    ]),
+  );
+}

@@ -139,6 +139,15 @@ class Ipset implements IpsetEnforcer {
     return [...await this.#listFamily(4), ...await this.#listFamily(6)];
   }
 
+  async inspect(): Promise<ListedEntry[]> {
+    const entries: ListedEntry[] = [];
+    for (const { family } of this.#perimeter.tables) {
+      const header = await setHeader(this.#name(family), family);
+      if (header !== undefined) entries.push(...await this.#listFamily(family));
+    }
+    return entries;
+  }
+
   endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     return this.#perimeter.endConnections(tuples);
   }

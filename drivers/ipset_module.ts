@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { HOST_OPTIONS } from "./host_options.ts";
+import { driverOptions, HOST_OPTIONS } from "./host_options.ts";
 import { createIpset, type IpsetOptions } from "./ipset.ts";
 import { parseIpset } from "./ipset_listing.ts";
 import type { Driver } from "./registry.ts";
@@ -17,7 +17,7 @@ const options = z.strictObject({
   set: z.string().optional(),
   /** Which iptables has the rules: the system's choice, over nf_tables, or the old one. */
   backend: z.enum(["default", "nft", "legacy"]).optional(),
-});
+}).transform(driverOptions);
 
 /** What the registry knows of it. */
 export const driver: Driver = {

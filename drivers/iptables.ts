@@ -124,6 +124,16 @@ class Iptables implements IptablesEnforcer {
     return lists.flat();
   }
 
+  async inspect(): Promise<ListedEntry[]> {
+    const { prefix, capacity } = this.#perimeter.options;
+    const lists = await Promise.all(
+      this.#families.map(async ({ table }) =>
+        new PinholeTree(prefix, capacity).read(await table.save()).entries
+      ),
+    );
+    return lists.flat();
+  }
+
   endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     return this.#perimeter.endConnections(tuples);
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { HOST_OPTIONS } from "./host_options.ts";
+import { driverOptions, HOST_OPTIONS } from "./host_options.ts";
 import { createIptables, type IptablesOptions } from "./iptables.ts";
 import { parseIptables } from "./iptables_listing.ts";
 import type { Driver } from "./registry.ts";
@@ -15,7 +15,7 @@ const options = z.strictObject({
   prefix: z.string().optional(),
   /** Which iptables: the system's choice, over nf_tables, or the old one. */
   backend: z.enum(["default", "nft", "legacy"]).optional(),
-});
+}).transform(driverOptions);
 
 /** What the registry knows of it. */
 export const driver: Driver = {

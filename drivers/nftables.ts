@@ -182,6 +182,20 @@ class Nftables implements NftablesEnforcer {
     });
   }
 
+  inspect(): Promise<ListedEntry[]> {
+    return settle(() => {
+      const borrowed = this.#handles === undefined;
+      const handles = this.#handles ?? openHandles(this.#perimeter.table);
+      try {
+        const shape = handles.tables.read(this.#perimeter.table);
+        const sets = shape === undefined ? [] : pinholesKept(shape);
+        return sets.flatMap((set) => listSet(handles.reader, set));
+      } finally {
+        if (borrowed) closeHandles(handles);
+      }
+    });
+  }
+
   endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     return settle(() => {
       const { sockets, conntrack } = this.#connected();

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { HOST_OPTIONS } from "./host_options.ts";
+import { driverOptions, HOST_OPTIONS } from "./host_options.ts";
 import { createNftables, type NftablesOptions } from "./nftables.ts";
 import { parseNftables } from "./nftables_listing.ts";
 import type { Driver } from "./registry.ts";
@@ -13,7 +13,7 @@ const options = z.strictObject({
   ...HOST_OPTIONS,
   table: z.string().optional(),
   priority: z.int().min(-400).max(400).optional(),
-});
+}).transform(driverOptions);
 
 /** What the registry knows of it. */
 export const driver: Driver = {

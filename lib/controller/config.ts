@@ -63,6 +63,8 @@ const schema = z.strictObject({
     error: "hooks has forward, which needs the interfaces to the outside",
     path: ["outside"],
   }).prefault({}),
+  /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
+  enforcer: z.record(z.string(), z.unknown()).default({}),
   history: z.strictObject({
     keep: duration.default(30 * 86400),
     max: z.int().min(0).max(100_000_000).default(1_000_000),

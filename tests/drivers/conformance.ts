@@ -260,6 +260,19 @@ export function conformance(options: ConformanceOptions): void {
     assert.deepEqual(keys(await enforcer.list()), [tupleKey(first)]);
   });
 
+  test("what it holds is seen without being connected, and nothing is made by looking", async (e) => {
+    if (e.inspect === undefined || e.name === "debug") return;
+    assert.deepEqual(await e.inspect(), []);
+    await e.connect();
+    await applied(e, KINDS.map((t) => open(t, 1000)));
+    assert.deepEqual(keys(await e.inspect()), KINDS.map(tupleKey).sort());
+    await e.close();
+    assert.deepEqual(keys(await e.inspect()), KINDS.map(tupleKey).sort());
+    await assert.rejects(e.list(), /not connected/);
+    await e.remove();
+    assert.deepEqual(await e.inspect(), []);
+  });
+
   test("ending connections of pinholes that had none succeeds", async (enforcer) => {
     await enforcer.connect();
     await enforcer.endConnections([]);

@@ -19,7 +19,16 @@ const driver: Enforcer & { setOpenPorts?(ports: readonly OpenPort[]): void | Pro
       JSON.parse(options) as NftablesOptions,
       features === undefined ? undefined : () => JSON.parse(features) as KernelFeatures,
     )
-    : await createEnforcer(name, JSON.parse(options));
+    // Options of a configuration have names with underscores.
+    : await createEnforcer(
+      name,
+      JSON.parse(
+        options.replaceAll(
+          /"([a-z]+)([A-Z])([a-z]+)":/g,
+          (_, a, b, c) => `"${a}_${b.toLowerCase()}${c}":`,
+        ),
+      ),
+    );
 
 await serve({
   capabilities: () => driver.capabilities,
@@ -27,6 +36,7 @@ await serve({
   apply: (batch: EnforcerChange[]) => driver.apply(batch),
   counters: async (tuples: FiveTuple[]) => (await driver.counters(tuples)).map((c) => c ?? null),
   list: () => driver.list(),
+  inspect: () => driver.inspect?.() ?? null,
   endConnections: (tuples: FiveTuple[]) => driver.endConnections(tuples),
   check: (batch: EnforcerChange[]) => driver.check?.(batch),
   close: () => driver.close(),

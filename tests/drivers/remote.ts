@@ -146,6 +146,10 @@ export class RemoteEnforcer implements Enforcer {
     const found = await this.program.call("list") as ListedEntry[];
     return found.map((entry) => ({ ...entry, expires: entry.expires }));
   }
+  async inspect(): Promise<ListedEntry[]> {
+    const found = await this.program.call("inspect") as ListedEntry[];
+    return found.map((entry) => ({ ...entry, expires: entry.expires }));
+  }
   async endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     await this.program.call("endConnections", tuples);
   }
