@@ -96,6 +96,11 @@ export interface Enforcer {
    * see; {@link connect} makes it right again. Absent where there is no quick way.
    */
   intact?(): boolean;
+  /**
+   * How many entries of ours it holds, where that is much quicker to tell than {@link list}; entries whose
+   * lease has just ended may be counted. Undefined, or absent, where it is not.
+   */
+  held?(): number | undefined;
   /** What the perimeter did not let in, where the enforcer counts that. */
   statistics?(): { readonly dropped: Counters; readonly invalid: Counters };
   /**

@@ -240,6 +240,17 @@ class Nftables implements NftablesEnforcer {
     this.#ports = [...ports];
   }
 
+  held(): number | undefined {
+    const sets = this.#connected().tables.sets(this.#perimeter.table);
+    let held = 0;
+    for (const { name } of PINHOLE_SETS) {
+      const count = sets.find((set) => set.name === name)?.count;
+      if (count === undefined) return undefined;
+      held += count;
+    }
+    return held;
+  }
+
   statistics(): { readonly dropped: Counters; readonly invalid: Counters } {
     const objects = this.#connected().tables.objects(this.#perimeter.table);
     const read = (name: string): Counters => {

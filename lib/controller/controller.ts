@@ -284,6 +284,8 @@ export class Controller implements Part {
   /** Takes away what the enforcer holds and the ledger does not know. */
   async #removeForeign(): Promise<void> {
     const { enforcer, audit } = this.#options;
+    // All of ours were just put there: when there are no more, none is foreign.
+    if (enforcer.held?.() === this.table.tuples) return;
     // A kernel's listing takes time by the square. What is foreign among very many ends with its lease.
     if (this.table.size > LIST_LIMIT) {
       audit.add("enforcer.not-listed", { pinholes: this.table.size });

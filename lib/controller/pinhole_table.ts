@@ -17,6 +17,11 @@ export class PinholeTable {
     return this.#byId.size;
   }
 
+  /** How many different tuples they have. */
+  get tuples(): number {
+    return this.#byKey.size;
+  }
+
   /** Adds a pinhole. */
   add(p: Pinhole): void {
     this.#byId.set(p.id, p);

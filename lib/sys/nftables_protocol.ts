@@ -59,6 +59,7 @@ export const NFTA_SET = {
   GC_INTERVAL: 12,
   EXPR: 17,
   EXPRESSIONS: 18,
+  COUNT: 20,
 } as const;
 /** How many elements a set takes. */
 export const NFTA_SET_DESC_SIZE = 1;

@@ -34,6 +34,8 @@ export interface SetShape {
   readonly keyType: number;
   readonly keyLength: number;
   readonly size: number;
+  /** Elements in it, expired ones that were not freed yet included; undefined before Linux 6.16. */
+  readonly count: number | undefined;
   /** Milliseconds between two walks by which the kernel frees what has expired; 0: its default. */
   readonly gcInterval: number;
   /** Each element counts its packets. */
@@ -87,7 +89,7 @@ export class TableReader {
     if (flags === undefined) return undefined;
     return {
       flags,
-      sets: this.#dump(NFT_MSG.GETSET, NFTA_SET.TABLE, name, (at, end) => this.#set(at, end)),
+      sets: this.sets(name),
       chains: this.#dump(
         NFT_MSG.GETCHAIN,
         NFTA_CHAIN.TABLE,
@@ -102,6 +104,11 @@ export class TableReader {
         (at, end) => this.#string(NFTA_FLOWTABLE.NAME, at, end) ?? "",
       ),
     };
+  }
+
+  /** The sets of a table; none when there is no such table. */
+  sets(table: string): SetShape[] {
+    return this.#dump(NFT_MSG.GETSET, NFTA_SET.TABLE, table, (at, end) => this.#set(at, end));
   }
 
   /** The named objects (counters and others) of a table; none when there is no such table. */
@@ -197,6 +204,7 @@ export class TableReader {
       keyType: this.#u32(NFTA_SET.KEY_TYPE, start, end) ?? 0,
       keyLength: this.#u32(NFTA_SET.KEY_LEN, start, end) ?? 0,
       size,
+      count: this.#u32(NFTA_SET.COUNT, start, end),
       gcInterval: this.#u32(NFTA_SET.GC_INTERVAL, start, end) ?? 0,
       counted: expression >= 0 &&
         this.#string(NFTA_EXPR.NAME, expression + 4, attributeEnd(view, expression)) === "counter",

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { Ledger, LedgerError } from "../../lib/controller/ledger.ts";
-import { makePinhole } from "./make.ts";
+import { type Pinhole, tupleText } from "../../lib/pinhole/pinhole.ts";
+import { ip, makePinhole } from "./make.ts";
 
 async function withDirectory(work: (directory: string) => void | Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "diaper-ledger-" });
@@ -37,6 +38,30 @@ Deno.test("Ledger gives back what was written, also with a 64-bit cookie", () =>
     const { activeAt: _a, leasedUntil: _l, ...stored } = found;
     const { activeAt: _b, leasedUntil: _m, ...wanted } = p;
     assert.deepEqual(stored, wanted);
+  }));
+
+Deno.test("Ledger gives back thousands in order, and each its own owner and addresses", () =>
+  withDirectory((directory) => {
+    const path = `${directory}/ledger.db`;
+    const first = new Ledger(path);
+    const wanted = Array.from({ length: 2500 }, (_, i) => {
+      const p = makePinhole(first.nextId(), 1 + i);
+      const source = ip(i % 3 === 0 ? "2001:db8::7" : `198.51.100.${i % 7}`);
+      // Runs of rows with one owner, and a start time beyond what numbers hold exactly.
+      const pidStart = 0x20_0000_0000_0001n + BigInt(i >> 2);
+      const requester = { ...p.requester, user: `user${(i >> 3) % 5}`, pid: i >> 2, pidStart };
+      return { ...p, tuple: { ...p.tuple, source }, requester };
+    });
+    first.transaction(() => wanted.forEach((p) => first.insert(p)));
+    first.transaction(() => wanted.slice(1000, 1003).forEach((p) => first.archive(p, "stale", 1)));
+    first.close();
+    const second = new Ledger(path);
+    const essence = (p: Pinhole) => [p.id, tupleText(p.tuple), p.requester, p.cookie, p.state];
+    assert.deepEqual(
+      [...second.live()].map(essence),
+      wanted.filter((_, i) => i < 1000 || i >= 1003).map(essence),
+    );
+    second.close();
   }));
 
 Deno.test("Ledger never gives an identity twice, also after a restart and pruning", () =>

@@ -42,6 +42,7 @@ await serve({
   close: () => driver.close(),
   remove: () => driver.remove(),
   setOpenPorts: (ports: OpenPort[]) => driver.setOpenPorts?.(ports),
+  held: () => driver.held?.(),
   intact: () => driver.intact?.(),
   statistics: () => driver.statistics?.(),
 });

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { kernelAtLeast } from "../../lib/sys/kernel.ts";
 import { labPossible } from "../lab/lab.ts";
 import { RemoteEnforcer } from "./remote.ts";
 import { scene, SOON } from "./peers.ts";
-import { open, tuple } from "./tuples.ts";
+import { close, open, tuple } from "./tuples.ts";
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name: `nftables: ${name} (needs root)`, ignore: !labPossible, fn });
@@ -132,6 +133,29 @@ test("whatever somebody made of our table, connecting makes it right", async () 
   assert.ok((await server.host.must("nft", ["list", "tables"])).includes("diaper2"));
   await driver.remove();
   assert.equal((await server.host.must("nft", ["list", "tables"])).trim(), "table inet diaper2");
+});
+
+test("how many entries there are is told without a listing, whoever made them", async () => {
+  await using s = await scene({});
+  const { server, driver } = s;
+  const destination = server.host.address(4);
+  const holes = [5000, 5001].map((port) => tuple("tcp", "198.51.100.10", 0, destination, port));
+  const sources = [tuple("udp", "198.51.100.10", 53, destination, 5000)];
+  const six = [tuple("udp", "2001:db8::5", 0, "2001:db8::1", 5000)];
+  await driver.apply([...holes, ...sources, ...six].map((t) => open(t, 60)));
+  const held = await driver.countHeld();
+  if (held === undefined) {
+    assert.ok(!kernelAtLeast(6, 16), "Linux 6.16 counts a set's elements");
+    return;
+  }
+  assert.equal(held, 4);
+  await driver.apply(holes.map((t) => open(t, 60))); // renewed, not added
+  assert.equal(await driver.countHeld(), 4);
+  const foreign = `add element inet diaper ph4 { tcp . 203.0.113.9 . ${destination} . 4444 }`;
+  await server.host.must("nft", [foreign]);
+  assert.equal(await driver.countHeld(), 5);
+  await driver.apply(holes.map((t) => close(t)));
+  assert.equal(await driver.countHeld(), 3);
 });
 
 test("changes to a table that is gone are refused, and seen", async () => {

@@ -168,6 +168,9 @@ export class RemoteEnforcer implements Enforcer {
   async setOpenPorts(ports: readonly OpenPort[]): Promise<void> {
     await this.program.call("setOpenPorts", ports);
   }
+  async countHeld(): Promise<number | undefined> {
+    return await this.program.call("held") as number | undefined;
+  }
   async isIntact(): Promise<boolean> {
     return await this.program.call("intact") as boolean;
   }

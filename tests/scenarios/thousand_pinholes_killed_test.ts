@@ -47,8 +47,13 @@ Deno.test({
       assert.equal((await diaper.kernelPinholes()).length, COUNT, "the perimeter stays as it was");
       const doomed = all.filter((_, i) => i % 5 < 2);
       for (const pid of doomed) Deno.kill(pid, "SIGKILL");
+      const foreign = "add element inet diaper ph4 { tcp . 203.0.113.9 . 192.0.2.1 . 4444 }";
+      await host.must("nft", [foreign]);
       await diaper.restart();
 
+      await diaper.waitForEvent((e) =>
+        e.event_type === "enforcer.removed" && e["tuple"] === "tcp 203.0.113.9 > 192.0.2.1:4444"
+      );
       const left = all.filter((pid) => !doomed.includes(pid));
       assert.deepEqual(pids(await diaper.pinholes()), left);
       assert.equal((await diaper.kernelPinholes()).length, left.length);
