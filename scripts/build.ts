@@ -66,7 +66,7 @@ async function bundle(): Promise<void> {
   const commit = await commitName();
   const info = {
     ...(commit === undefined ? {} : { commit }),
-    assets: assets(["libdiaper-agent.so"]),
+    assets: assets(["libdiaper-agent.so", "diaper-trace"]),
   };
   const prelude = `globalThis.__diaperBuild = ${JSON.stringify(info)};\n`;
   replaceIfDifferent(

@@ -17,6 +17,7 @@ enum wire_type {
 	WIRE_HELLO = 1,
 	WIRE_CHANNEL = 2,
 	WIRE_OPEN = 3,
+	WIRE_TRACED = 7, /* an OPEN for another process */
 	WIRE_VERDICT = 0x8001,
 };
 
@@ -58,7 +59,8 @@ struct wire_open {
 	uint64_t bound_at;
 	uint8_t other[16];
 	uint8_t other_family;
-	uint8_t zero[7];
+	uint8_t zero[3];
+	uint32_t descriptor; /* TRACED alone: the socket's number in the other process */
 };
 
 struct wire_verdict_message {
@@ -81,6 +83,7 @@ _Static_assert(offsetof(struct wire_open, control_port) == 52, "OPEN control por
 _Static_assert(offsetof(struct wire_open, bound_at) == 56, "OPEN bound at");
 _Static_assert(offsetof(struct wire_open, other) == 64, "OPEN other");
 _Static_assert(offsetof(struct wire_open, other_family) == 80, "OPEN other family");
+_Static_assert(offsetof(struct wire_open, descriptor) == 84, "TRACED descriptor");
 _Static_assert(sizeof(struct wire_verdict_message) == 192, "VERDICT");
 _Static_assert(offsetof(struct wire_verdict_message, reason) == 32, "VERDICT reason");
 

@@ -22,7 +22,15 @@ import {
   sendUnix,
 } from "../sys/unix_socket.ts";
 import type { ChannelLimits } from "./limits.ts";
-import { type AgentMessage, encodeVerdict, LONGEST_MESSAGE, parseAgentMessage } from "./wire.ts";
+import { tracedProcess } from "./traced_process.ts";
+import {
+  type AgentMessage,
+  encodeVerdict,
+  LONGEST_MESSAGE,
+  type OpenMessage,
+  parseAgentMessage,
+  type TracedMessage,
+} from "./wire.ts";
 
 /** What the broker needs to know of its host and of the administrator's wishes. */
 export interface BrokerOptions {
@@ -63,15 +71,29 @@ interface Channel {
   readonly program: string;
   /** undefined until HELLO was accepted. */
   delegate: string | undefined;
+  /** It was HELLO, and so a process with an account of its own, that made the delegate known. */
+  greeted: boolean;
   readonly since: number;
   closed: boolean;
   /** The requester of the last request, kept while user and delegate stay the same. */
   requester: Requester | undefined;
 }
 
+/** Who is named in the audit trail. */
+interface Asker {
+  readonly uid: number;
+  readonly pid: number;
+}
+
 /** A message that proves its sender wrong: the channel is closed. */
 class ProtocolViolation extends Error {}
 
+/** How many descriptors come with a message; 0 for those that are not here. */
+const DESCRIPTORS: Readonly<Partial<Record<AgentMessage["type"], number>>> = {
+  channel: 1,
+  open: 1,
+  traced: 2,
+};
 /** Longest time from connect to HELLO, in milliseconds. */
 const HELLO_MS = 10_000;
 /** Messages taken from one channel in one round, so that a talkative one does not starve the rest. */
@@ -173,6 +195,7 @@ export class Broker {
       pidStart: this.#options.recordStart ? processStart(peer.pid) ?? 0n : 0n,
       program: processProgram(peer.pid),
       delegate,
+      greeted: false,
       since: Date.now(),
       closed: false,
       requester: undefined,
@@ -217,7 +240,7 @@ export class Broker {
         );
       }
     }
-    const fdsWanted = message.type === "channel" || message.type === "open" ? 1 : 0;
+    const fdsWanted = DESCRIPTORS[message.type] ?? 0;
     if (received.fds.length !== fdsWanted) {
       throw new ProtocolViolation(
         `${message.type} with ${received.fds.length} descriptors, not ${fdsWanted}`,
@@ -232,6 +255,7 @@ export class Broker {
     if (message.type === "open") {
       this.#ask(channel, message, received.fds[0] as number, sender as Credentials);
     }
+    if (message.type === "traced") this.#askForTraced(channel, message, received.fds);
     // CLOSE is a hint only: the kernel's notice of the socket's end decides.
     return undefined;
   }
@@ -253,6 +277,7 @@ export class Broker {
       return this.#refuseChannel(channel, why);
     }
     channel.delegate = delegate;
+    channel.greeted = true;
     this.#unproven.delete(channel);
     this.#answer(channel, message.sequence, { kind: "open", id: 0, why: delegate });
   }
@@ -288,24 +313,53 @@ export class Broker {
     return this.#open(fd, peer, parent.delegate);
   }
 
-  #ask(
-    channel: Channel,
-    message: AgentMessage & { type: "open" },
-    fd: number,
-    sender: Credentials,
-  ): void {
-    const facts = socketFacts(fd);
-    if (facts === undefined) throw new ProtocolViolation("descriptor is not a TCP or UDP socket");
-    const tuple = this.#tuple(message, facts);
-    if (typeof tuple === "string") {
-      return this.#refuse(channel, message.sequence, sender, tuple);
-    }
-    if (message.otherSource !== undefined) this.#dispute(channel, message, tuple, sender);
+  #ask(channel: Channel, message: OpenMessage, fd: number, sender: Credentials): void {
     const requester = this.#requester(channel, sender.uid);
     if (requester === undefined) {
       const why = `uid ${sender.uid} has no account on this host`;
       return this.#refuse(channel, message.sequence, sender, why);
     }
+    this.#askFor(channel, message, fd, requester);
+  }
+
+  /** The sender asks for a process that it traces: who that is, the kernel says here too. */
+  #askForTraced(channel: Channel, message: TracedMessage, fds: readonly number[]): void {
+    const [socket = -1, pidfd = -1] = fds;
+    if (!channel.greeted || channel.delegate === undefined) {
+      throw new ProtocolViolation("only a channel that said HELLO itself may speak for others");
+    }
+    const traced = tracedProcess(channel.peer.uid, pidfd, socket, message.descriptor);
+    if (typeof traced === "string") {
+      return this.#refuse(channel, message.sequence, channel.peer, traced);
+    }
+    const user = userName(traced.uid);
+    if (user === undefined) {
+      const why = `uid ${traced.uid} has no account on this host`;
+      return this.#refuse(channel, message.sequence, traced, why);
+    }
+    this.#askFor(channel, message, socket, {
+      delegate: channel.delegate,
+      user,
+      uid: traced.uid,
+      pid: traced.pid,
+      pidStart: this.#options.recordStart ? processStart(traced.pid) ?? 0n : 0n,
+      program: processProgram(traced.pid),
+    });
+  }
+
+  #askFor(
+    channel: Channel,
+    message: OpenMessage | TracedMessage,
+    fd: number,
+    requester: Requester,
+  ): void {
+    const facts = socketFacts(fd);
+    if (facts === undefined) throw new ProtocolViolation("descriptor is not a TCP or UDP socket");
+    const tuple = this.#tuple(message, facts);
+    if (typeof tuple === "string") {
+      return this.#refuse(channel, message.sequence, requester, tuple, requester.program);
+    }
+    if (message.otherSource !== undefined) this.#dispute(channel, message, tuple, requester);
     if (this.#options.isLocal(tuple.source)) {
       const why = "the source is this host itself, no pinhole is needed";
       return this.#answer(channel, message.sequence, { kind: "open", id: 0, why });
@@ -332,7 +386,7 @@ export class Broker {
   }
 
   /** The pinhole that a proven socket and a claimed external host make, or why there can be none. */
-  #tuple(message: AgentMessage & { type: "open" }, facts: SocketFacts): FiveTuple | string {
+  #tuple(message: OpenMessage | TracedMessage, facts: SocketFacts): FiveTuple | string {
     const { namespace, isLocal, openPorts } = this.#options;
     if (namespace !== 0n && facts.namespace !== 0n && namespace !== facts.namespace) {
       return "the socket is in another network namespace than this perimeter";
@@ -371,9 +425,9 @@ export class Broker {
   /** The agent was not sure; what it has chosen stands, and is judged like any other request. */
   #dispute(
     channel: Channel,
-    message: AgentMessage & { type: "open" },
+    message: OpenMessage | TracedMessage,
     tuple: FiveTuple,
-    sender: Credentials,
+    sender: Asker,
   ): void {
     this.#report({
       event_type: "request.disputed",
@@ -386,14 +440,14 @@ export class Broker {
     });
   }
 
-  #refuse(channel: Channel, sequence: number, sender: Credentials, why: string): void {
-    this.#report({
-      event_type: "request.refused",
-      why,
-      uid: sender.uid,
-      pid: sender.pid,
-      program: channel.program,
-    });
+  #refuse(
+    channel: Channel,
+    sequence: number,
+    { uid, pid }: Asker,
+    why: string,
+    program = channel.program,
+  ): void {
+    this.#report({ event_type: "request.refused", why, uid, pid, program });
     this.#answer(channel, sequence, { kind: "refused", why });
   }
 

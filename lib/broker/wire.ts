@@ -9,29 +9,44 @@ import type { Verdict } from "../pinhole/request.ts";
 /** Longest message of an agent, and so the most that is ever read. */
 export const LONGEST_MESSAGE = 256;
 
+/** For whom a port is wanted, as an agent says. */
+interface Wanted {
+  readonly sequence: number;
+  /** The external host; undefined when the agent cannot tell which of several is meant. */
+  readonly source: IpAddress | undefined;
+  readonly sourcePort: number;
+  /** The host that the other way of telling names, when the two disagree. */
+  readonly otherSource: IpAddress | undefined;
+  /** Local address of the control connection; undefined when the agent does not know it. */
+  readonly controlAddress: IpAddress | undefined;
+  readonly controlPort: number;
+  /** Milliseconds since the epoch, as claimed. */
+  readonly boundAt: number;
+}
+
+/** OPEN. */
+export interface OpenMessage extends Wanted {
+  readonly type: "open";
+}
+
+/** TRACED: an OPEN for a process that the sender traces. */
+export interface TracedMessage extends Wanted {
+  readonly type: "traced";
+  /** The socket's number in that process. */
+  readonly descriptor: number;
+}
+
 /** A message of an agent. */
 export type AgentMessage =
   | { readonly type: "hello"; readonly sequence: number; readonly delegate: string }
   | { readonly type: "channel"; readonly sequence: number }
-  | {
-    readonly type: "open";
-    readonly sequence: number;
-    /** The external host; undefined when the agent cannot tell which of several is meant. */
-    readonly source: IpAddress | undefined;
-    readonly sourcePort: number;
-    /** The host that the other way of telling names, when the two disagree. */
-    readonly otherSource: IpAddress | undefined;
-    /** Local address of the control connection; undefined when the agent does not know it. */
-    readonly controlAddress: IpAddress | undefined;
-    readonly controlPort: number;
-    /** Milliseconds since the epoch, as claimed. */
-    readonly boundAt: number;
-  }
+  | OpenMessage
+  | TracedMessage
   | { readonly type: "close"; readonly sequence: number; readonly id: number };
 
 const MAGIC = 0x31525044;
 const HEADER = 16;
-const LENGTHS = { hello: 96, channel: 16, open: 88, close: 24, verdict: 192 } as const;
+const LENGTHS = { hello: 96, channel: 16, open: 88, traced: 88, close: 24, verdict: 192 } as const;
 const VERSION = 1;
 const DELEGATE = /^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$/;
 
@@ -57,6 +72,8 @@ export function parseAgentMessage(data: Uint8Array<ArrayBuffer>): AgentMessage |
       return wrong("channel") ?? { type: "channel", sequence };
     case 3:
       return wrong("open") ?? parseOpen(data, view, sequence);
+    case 7:
+      return wrong("traced") ?? parseTraced(data, view, sequence);
     case 4:
       return wrong("close") ?? { type: "close", sequence, id: view.getUint32(16, true) };
     default:
@@ -77,6 +94,20 @@ function parseHello(data: Uint8Array, view: DataView, sequence: number): AgentMe
 }
 
 function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
+  if (data.subarray(84).some((b) => b !== 0)) return "reserved bytes are not zero";
+  const wanted = parseWanted(data, view, sequence);
+  return typeof wanted === "string" ? wanted : { type: "open", ...wanted };
+}
+
+function parseTraced(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
+  const wanted = parseWanted(data, view, sequence);
+  if (typeof wanted === "string") return wanted;
+  // A process is looked at in one way only.
+  if (wanted.otherSource !== undefined) return "traced cannot be disputed";
+  return { type: "traced", ...wanted, descriptor: view.getUint32(84, true) };
+}
+
+function parseWanted(data: Uint8Array, view: DataView, sequence: number): Wanted | string {
   const flags = view.getUint16(54, true);
   if (flags !== 0 && flags !== DISPUTED && flags !== UNCLEAR) return "open has unknown flags";
   const source = flags === UNCLEAR ? noAddress(data, 16, 20) : parseAddress(data, 16, 20);
@@ -85,9 +116,8 @@ function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMes
   if (typeof control === "string") return `control address: ${control}`;
   const other = flags === DISPUTED ? parseAddress(data, 80, 64) : noAddress(data, 80, 64);
   if (typeof other === "string") return `other source: ${other}`;
-  if (data.subarray(81).some((b) => b !== 0)) return "reserved bytes are not zero";
+  if (data.subarray(81, 84).some((b) => b !== 0)) return "reserved bytes are not zero";
   return {
-    type: "open",
     sequence,
     source,
     sourcePort: view.getUint16(18, true),

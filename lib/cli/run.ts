@@ -3,19 +3,29 @@
  *
  * @module
  */
-import type { Command } from "commander";
-import { agentLibraryPath } from "../sys/assets.ts";
+import { type Command, Option } from "commander";
+import { agentLibraryPath, traceHelperPath } from "../sys/assets.ts";
 import { execute } from "../sys/execute.ts";
 import { SystemError } from "../sys/libc.ts";
+import { programKind } from "../sys/program_file.ts";
 import { callerEnvironment } from "../sys/runtime.ts";
 import { configOption, readConfig } from "./config_option.ts";
 import { CliError, EXIT } from "./exit.ts";
+import { chooseWay, TRACE_CHOICES } from "./run_trace.ts";
 
 interface RunOptions {
   readonly config?: string;
   readonly delegate?: string;
   readonly control?: string;
+  readonly trace?: (typeof TRACE_CHOICES)[number];
   readonly dryRun?: boolean;
+}
+
+/** What is executed: a program with its arguments, and variables that are set for it. */
+interface Start {
+  readonly path: string;
+  readonly args: readonly string[];
+  readonly added: Readonly<Record<string, string>>;
 }
 
 /** Adds the verb. */
@@ -29,6 +39,10 @@ export function register(parent: Command): void {
     .option(
       "--control <ports>",
       "its control ports, such as tcp/21,udp/69 (default: the first port that it binds)",
+    )
+    .addOption(
+      new Option("--trace <way>", "how its calls are seen (default: preload, where that works)")
+        .choices(TRACE_CHOICES),
     )
     .option("-n, --dry-run", "print the environment and command, run nothing")
     .passThroughOptions()
@@ -45,28 +59,62 @@ function run(program: string, args: string[], options: RunOptions): Promise<void
   const { config } = readConfig(options.config);
   checkNames(options);
   const caller = callerEnvironment();
-  const path = findProgram(program, caller["PATH"] ?? "/usr/bin:/bin");
-  const agent = agentLibraryPath();
-  const added: Record<string, string> = {
-    LD_PRELOAD: caller["LD_PRELOAD"] === undefined ? agent : `${agent}:${caller["LD_PRELOAD"]}`,
-    DIAPER_SOCKET: `${config.run_dir}/agent.sock`,
-    ...(options.delegate === undefined ? {} : { DIAPER_DELEGATE: options.delegate }),
-    ...(options.control === undefined ? {} : { DIAPER_CONTROL: options.control }),
-  };
-  if (options.dryRun === true) return show(added, path, args);
+  const search = caller["PATH"] ?? "/usr/bin:/bin";
+  const path = findProgram(program, search);
+  if (path === undefined) {
+    throw new CliError(EXIT.FAILED, `there is no program "${program}" in PATH`, "give its path");
+  }
+  const user = { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 };
+  const kind = programKind(path, user, (name) => findProgram(name, search));
+  const socket = `${config.run_dir}/agent.sock`;
+  const start = chooseWay(options.trace, kind, user) === "seccomp"
+    ? traced(path, args, socket, options)
+    : preloaded(path, args, socket, options, caller["LD_PRELOAD"]);
+  if (options.dryRun === true) return show(start);
   try {
-    execute(path, [...args], { ...caller, ...added });
+    execute(start.path, start.args, { ...caller, ...start.added });
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    throw new CliError(EXIT.FAILED, `cannot run ${path}: ${error.message}`, "is it a program?");
+    throw new CliError(
+      EXIT.FAILED,
+      `cannot run ${start.path}: ${error.message}`,
+      "is it a program?",
+    );
   }
 }
 
-async function show(
-  added: Readonly<Record<string, string>>,
+function preloaded(
   path: string,
   args: readonly string[],
-): Promise<void> {
+  socket: string,
+  options: RunOptions,
+  preload: string | undefined,
+): Start {
+  const agent = agentLibraryPath();
+  const added = {
+    LD_PRELOAD: preload === undefined ? agent : `${agent}:${preload}`,
+    DIAPER_SOCKET: socket,
+    ...(options.delegate === undefined ? {} : { DIAPER_DELEGATE: options.delegate }),
+    ...(options.control === undefined ? {} : { DIAPER_CONTROL: options.control }),
+  };
+  return { path, args, added };
+}
+
+function traced(
+  path: string,
+  args: readonly string[],
+  socket: string,
+  options: RunOptions,
+): Start {
+  const asked = [
+    ...["--socket", socket],
+    ...(options.delegate === undefined ? [] : ["--delegate", options.delegate]),
+    ...(options.control === undefined ? [] : ["--control", options.control]),
+  ];
+  return { path: traceHelperPath(), args: [...asked, "--", path, ...args], added: {} };
+}
+
+async function show({ path, args, added }: Start): Promise<void> {
   const { printLine } = await import("./output.ts");
   for (const [name, value] of Object.entries(added)) printLine(`${name}=${value}`);
   printLine([path, ...args].join(" "));
@@ -91,7 +139,7 @@ function checkNames(options: RunOptions): void {
 }
 
 /** The program's file, as a shell would find it. */
-function findProgram(program: string, path: string): string {
+function findProgram(program: string, path: string): string | undefined {
   if (program.includes("/")) return program;
   for (const directory of path.split(":")) {
     const candidate = `${directory === "" ? "." : directory}/${program}`;
@@ -106,5 +154,5 @@ function findProgram(program: string, path: string): string {
       }
     }
   }
-  throw new CliError(EXIT.FAILED, `there is no program "${program}" in PATH`, "give its path");
+  return undefined;
 }

@@ -8,6 +8,8 @@ import { buildInfo, unpackedDirectory } from "./runtime.ts";
 
 /** File name of the interposition agent. */
 const AGENT = "libdiaper-agent.so";
+/** File name of the supervisor of traced programs. */
+const TRACE = "diaper-trace";
 
 /** A file of the binary that is not there or has no safe place; `next` says what to do. */
 export class AssetError extends Error {
@@ -25,17 +27,21 @@ export class AssetError extends Error {
  * @throws {AssetError} in a source tree where it was not built.
  */
 export function agentLibrary(): Uint8Array<ArrayBuffer> {
+  return asset(AGENT);
+}
+
+function asset(name: string): Uint8Array<ArrayBuffer> {
   const build = buildInfo();
   if (build !== undefined) {
-    const text = build.assets[AGENT];
-    if (text === undefined) throw new AssetError(`${AGENT} is not inside`, "build diaper again");
+    const text = build.assets[name];
+    if (text === undefined) throw new AssetError(`${name} is not inside`, "build diaper again");
     return Uint8Array.fromBase64(text);
   }
-  const path = sourceTreePath();
+  const path = sourceTreePath(name);
   try {
     return Deno.readFileSync(path);
   } catch (error) {
-    throw new AssetError(`Cannot read the agent ${path}`, "scripts/build", { cause: error });
+    throw new AssetError(`Cannot read ${path}`, "scripts/build", { cause: error });
   }
 }
 
@@ -49,29 +55,48 @@ export function agentLibrary(): Uint8Array<ArrayBuffer> {
  * @throws {AssetError} when there is no such place.
  */
 export function agentLibraryPath(): string {
-  const library = agentLibrary();
-  if (buildInfo() === undefined) return sourceTreePath();
+  return assetPath(AGENT, FILE_MODE);
+}
+
+/**
+ * Path of the supervisor of traced programs, kept as safely as the agent and executable.
+ *
+ * @throws {AssetError} when there is no such place.
+ */
+export function traceHelperPath(): string {
+  return assetPath(TRACE, PROGRAM_MODE);
+}
+
+function assetPath(name: string, mode: number): string {
+  const content = asset(name);
+  if (buildInfo() === undefined) return sourceTreePath(name);
   const directory = unpackedDirectory() ??
-    `${cacheDirectory()}/${createHash("sha256").update(library).digest("hex")}`;
-  return placeFile(directory, AGENT, library);
+    `${cacheDirectory()}/${createHash("sha256").update(content).digest("hex")}`;
+  return placeFile(directory, name, content, mode);
 }
 
 /**
  * Puts a file into a directory that only this user can write, when it is not there as it should be.
  *
  * @param directory absolute; made when missing.
+ * @param mode 0644 without it.
  * @returns the file's path.
  * @throws {AssetError} when somebody else could change the file or a directory above it.
  */
-export function placeFile(directory: string, name: string, content: Uint8Array): string {
+export function placeFile(
+  directory: string,
+  name: string,
+  content: Uint8Array,
+  mode = FILE_MODE,
+): string {
   const path = `${directory}/${name}`;
   try {
     requireSafeDirectory(directory);
-    if (isGood(path, content)) return path;
+    if (isGood(path, content, mode)) return path;
     const temporary = `${directory}/.${name}.${crypto.randomUUID()}`;
     try {
       Deno.writeFileSync(temporary, content, { createNew: true, mode: 0o600 });
-      Deno.chmodSync(temporary, FILE_MODE); // whatever the umask
+      Deno.chmodSync(temporary, mode); // whatever the umask
       Deno.renameSync(temporary, path);
     } catch (error) {
       removeIfThere(temporary);
@@ -83,17 +108,20 @@ export function placeFile(directory: string, name: string, content: Uint8Array):
       cause: error,
     });
   }
-  if (!isGood(path, content)) throw new AssetError(`${path} reads back differently`, SAFE_PLACE);
+  if (!isGood(path, content, mode)) {
+    throw new AssetError(`${path} reads back differently`, SAFE_PLACE);
+  }
   return path;
 }
 
 const FILE_MODE = 0o644;
+const PROGRAM_MODE = 0o755;
 const WRITABLE_BY_OTHERS = 0o022;
 const SAFE_PLACE =
   "make a place that only you can write (root: /var/cache/diaper, else ~/.cache/diaper)";
 
-function sourceTreePath(): string {
-  return decodeURIComponent(new URL(`../../dist/agent/${AGENT}`, import.meta.url).pathname);
+function sourceTreePath(name: string): string {
+  return decodeURIComponent(new URL(`../../dist/agent/${name}`, import.meta.url).pathname);
 }
 
 function cacheDirectory(): string {
@@ -129,11 +157,11 @@ function makeDirectory(path: string): Deno.FileInfo {
   return Deno.lstatSync(path);
 }
 
-function isGood(path: string, content: Uint8Array): boolean {
+function isGood(path: string, content: Uint8Array, mode: number): boolean {
   const info = lstat(path);
   if (
     info === undefined || !info.isFile || info.uid !== Deno.uid() || info.nlink !== 1 ||
-    ((info.mode ?? 0) & 0o7777) !== FILE_MODE || info.size !== content.length
+    ((info.mode ?? 0) & 0o7777) !== mode || info.size !== content.length
   ) return false;
   const found = Deno.readFileSync(path);
   return found.length === content.length && found.every((byte, i) => byte === content[i]);

@@ -30,10 +30,23 @@ const decoder = new TextDecoder();
 
 /** The path of a process's executable; "" when it cannot be read. */
 export function processProgram(pid: number): string {
-  // By hand, since it is read for each new process that asks, a thousand times at once if need be.
-  link[encoder.encodeInto(`/proc/${pid}/exe`, link).written] = 0;
-  const n = Number(libc.readlink(link, target, 4096n));
   // Gone, a kernel thread, or not ours to see: the name is for people only.
+  return readLink(`/proc/${pid}/exe`);
+}
+
+/**
+ * What a descriptor of a process or thread refers to, such as `socket:[4711]`; "" when there is none.
+ *
+ * @param pid "self" for this process.
+ */
+export function processDescriptor(pid: number | "self", descriptor: number): string {
+  return readLink(`/proc/${pid}/fd/${descriptor}`);
+}
+
+/** By hand, since one is read for each new process that asks, a thousand times at once if need be. */
+function readLink(path: string): string {
+  link[encoder.encodeInto(path, link).written] = 0;
+  const n = Number(libc.readlink(link, target, 4096n));
   return n <= 0 ? "" : decoder.decode(target.subarray(0, n));
 }
 

@@ -19,6 +19,8 @@ export interface DiaperSpec {
   readonly command?: string;
   /** More settings of the perimeter, as lines of YAML. */
   readonly perimeter?: readonly string[];
+  /** More of the configuration, as lines of YAML. */
+  readonly settings?: readonly string[];
 }
 
 /** A line of the audit trail. */
@@ -83,6 +85,7 @@ export class DiaperHost {
         "  hooks: [input]",
         `  open_ports: [${spec.openPorts.join(", ")}]`,
         ...(spec.perimeter ?? []).map((line) => `  ${line}`),
+        ...(spec.settings ?? []),
         "",
       ].join("\n"),
     );
