@@ -171,11 +171,17 @@ const ENOTSUP = 95;
 const EACCES = 13;
 
 function hasFileCapabilities(path: string): boolean {
-  const { symbols } = Deno.dlopen("libc.so.6", SYMBOLS);
-  const text = (s: string) => new TextEncoder().encode(`${s}\0`);
-  const found = symbols.getxattr(text(path), text("security.capability"), new Uint8Array(64), 64n);
-  if (found >= 0n) return true;
-  const code = errno();
-  if (code === ENODATA || code === ENOTSUP || code === EACCES) return false;
-  throw new SystemError(`getxattr ${path}`, code);
+  const library = Deno.dlopen("libc.so.6", SYMBOLS);
+  try {
+    const text = (s: string) => new TextEncoder().encode(`${s}\0`);
+    const value = new Uint8Array(64);
+    if (library.symbols.getxattr(text(path), text("security.capability"), value, 64n) >= 0n) {
+      return true;
+    }
+    const code = errno();
+    if (code === ENODATA || code === ENOTSUP || code === EACCES) return false;
+    throw new SystemError(`getxattr ${path}`, code);
+  } finally {
+    library.close();
+  }
 }
