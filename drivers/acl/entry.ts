@@ -1,0 +1,61 @@
+/**
+ * An entry of a device's ACL as the device lists it, in terms that all kinds of devices share.
+ *
+ * @module
+ */
+import { type IpAddress, parseIp } from "../../lib/net/ip.ts";
+import type { FiveTuple } from "../../lib/pinhole/pinhole.ts";
+
+/** The entry. What a device does not tell is undefined. */
+export interface AclEntry {
+  /** The ACL's name or number. */
+  readonly acl: string;
+  readonly family: 4 | 6;
+  readonly seq: number | undefined;
+  readonly action: "permit" | "deny";
+  readonly proto: string;
+  /** A prefix (`192.0.2.1/32`, `0.0.0.0/0`), or as printed when it is none. */
+  readonly source: string | undefined;
+  /** The only port that matches; undefined for none, several or any. */
+  readonly sourcePort: number | undefined;
+  readonly destination: string | undefined;
+  readonly destinationPort: number | undefined;
+  readonly packets: number | undefined;
+  readonly bytes: number | undefined;
+  /** The five-tuple when the entry lets in exactly that and nothing more or less. */
+  readonly tuple: FiveTuple | undefined;
+  /** Matches everything of its family. */
+  readonly all: boolean;
+  /** The entry as printed. */
+  readonly text: string;
+}
+
+/** `192.0.2.1/32`; undefined for no address. */
+export function hostPrefix(text: string): string | undefined {
+  const address = parseIp(text);
+  return address === undefined ? undefined : `${address.text}/${address.family === 4 ? 32 : 128}`;
+}
+
+/** The host of a prefix that has only one. */
+export function prefixHost(prefix: string | undefined): IpAddress | undefined {
+  const match = /^(.*)\/(32|128)$/.exec(prefix ?? "");
+  if (match === null) return undefined;
+  const address = parseIp(match[1] as string);
+  return address?.family === (match[2] === "32" ? 4 : 6) ? address : undefined;
+}
+
+/** The tuple of a permitted host pair; undefined when it is not exactly one. */
+export function tupleOf(
+  proto: string,
+  source: string | undefined,
+  sourcePort: number,
+  destination: string | undefined,
+  destinationPort: number | undefined,
+): FiveTuple | undefined {
+  const from = prefixHost(source);
+  const to = prefixHost(destination);
+  if (proto !== "tcp" && proto !== "udp") return undefined;
+  if (from === undefined || to === undefined || from.family !== to.family) return undefined;
+  if (destinationPort === undefined || destinationPort === 0) return undefined;
+  return { protocol: proto, source: from, sourcePort, destination: to, destinationPort };
+}
