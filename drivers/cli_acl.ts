@@ -87,6 +87,7 @@ export class CliAclEnforcer implements Enforcer {
       optimalBatch: options.optimalBatch ?? limits.optimal_batch,
       ipv6: ipv6 !== undefined,
       sourcePorts: true,
+      portRanges: false, // a range costs as many entries of the hardware as its ports need
       persistent: false,
       leases: false,
     };
@@ -103,9 +104,10 @@ export class CliAclEnforcer implements Enforcer {
       const bare = this.#families.filter((family) => !image.some((e) => this.#isGuard(e, family)));
       if (bare.length === 0) return;
       await this.#configure(bare.flatMap((family) => this.#within(family, this.#ready(family))));
-      const missing = (await this.#refresh(), bare.find((family) =>
-        !this.#image?.some((e) => this.#isGuard(e, family))
-      ));
+      const missing = (await this.#refresh(),
+        bare.find((family) =>
+          !this.#image?.some((e) => this.#isGuard(e, family))
+        ));
       if (missing !== undefined) {
         throw this.#link.error(
           `The device did not take the ACL ${missing.acl}`,
@@ -193,7 +195,10 @@ export class CliAclEnforcer implements Enforcer {
     const failed = (await this.apply(closes)).find((result) => !result.ok);
     if (!wasConnected) await this.close();
     if (failed?.ok === false) {
-      throw new EnforcerError(`Cannot remove all pinholes: ${failed.message}`, "remove the rest by hand");
+      throw new EnforcerError(
+        `Cannot remove all pinholes: ${failed.message}`,
+        "remove the rest by hand",
+      );
     }
   }
 
@@ -244,7 +249,9 @@ export class CliAclEnforcer implements Enforcer {
         const empty = ours.length === 0;
         if (empty && text.trim() !== "" && !text.includes(acl) && !this.#saysNothing(output)) {
           throw this.#link.error(
-            `What the device lists for ${acl} is not understood: ${JSON.stringify(text.slice(0, 200))}`,
+            `What the device lists for ${acl} is not understood: ${
+              JSON.stringify(text.slice(0, 200))
+            }`,
             "check that it is the kind of device that the configuration says",
           );
         }
@@ -266,7 +273,9 @@ export class CliAclEnforcer implements Enforcer {
 
   /** The device says that there is no such list. */
   #saysNothing(output: readonly string[]): boolean {
-    return output.some((line) => /\b(not|no) (found|such|exist|defined|configured|access)/i.test(line));
+    return output.some((line) =>
+      /\b(not|no) (found|such|exist|defined|configured|access)/i.test(line)
+    );
   }
 
   #present(image: readonly AclEntry[]): Map<string, 4 | 6> {
@@ -300,7 +309,9 @@ export class CliAclEnforcer implements Enforcer {
     let general: string | undefined;
     let lost = false;
     try {
-      const size = this.capabilities.atomic ? Infinity : Math.max(1, this.capabilities.optimalBatch);
+      const size = this.capabilities.atomic
+        ? Infinity
+        : Math.max(1, this.capabilities.optimalBatch);
       const all = [
         ...closes.map((tuple) => ({ tuple, open: false })),
         ...opens.map((tuple) => ({ tuple, open: true })),
@@ -326,7 +337,10 @@ export class CliAclEnforcer implements Enforcer {
       image = await this.#refresh();
     } catch (error) {
       if (!(error instanceof EnforcerError)) throw error;
-      return { failed: unknown([...opens, ...closes], general ?? error.message), worthwhile: false };
+      return {
+        failed: unknown([...opens, ...closes], general ?? error.message),
+        worthwhile: false,
+      };
     }
     const present = this.#present(image);
     const failed = new Map<string, Failure>();
@@ -334,7 +348,8 @@ export class CliAclEnforcer implements Enforcer {
       const key = tupleKey(tuple);
       if (present.has(key) === wanted) return;
       const why = complaints.get(key) ?? general ?? "the device did not do it, and did not say why";
-      const full = this.#dialect.full.some((pattern) => pattern.test(why)) || why.startsWith(NO_NUMBER);
+      const full = this.#dialect.full.some((pattern) => pattern.test(why)) ||
+        why.startsWith(NO_NUMBER);
       const message = `${tupleText(tuple)}: ${why}`;
       failed.set(key, { ok: false, reason: full && wanted ? "full" : "refused", message });
     };
@@ -490,7 +505,9 @@ export class CliAclEnforcer implements Enforcer {
       if (complaint === undefined && session.mode === "config") return;
       const why = complaint?.trim() ?? "it stays out of configuration";
       if (session.mode === "config") await session.run(this.#dialect.end[0] as string);
-      if (complaint === undefined || !this.#isLocked(complaint) || !await this.#link.backOff(tries)) {
+      if (
+        complaint === undefined || !this.#isLocked(complaint) || !await this.#link.backOff(tries)
+      ) {
         throw this.#link.error(
           `The device cannot be configured now: ${why}`,
           "see who else configures it, and whether a lock was left behind",

@@ -16,8 +16,7 @@ const aclName = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,60}$|^[0-9]{3,4}$/, {
   error: "expected a name of letters, digits, - and _",
 });
 
-/** The keys below `device:` of a configuration. */
-export const deviceSchema = z.strictObject({
+const schema = z.strictObject({
   host: z.string().min(1).max(255).regex(/^[A-Za-z0-9.:_-]+$/, { error: "expected a host" }),
   port: z.int().min(1).max(65535).optional(),
   user: z.string().min(1).max(64),
@@ -27,9 +26,12 @@ export const deviceSchema = z.strictObject({
   enable_password_file: file.optional(),
   /** `SHA256:…` or `ssh-ed25519 AAAA…`; several while a key changes. */
   host_key: z.union([z.string(), z.array(z.string()).min(1)]).transform((k) => [k].flat())
-    .refine((keys) => keys.every((k) => /^(SHA256:[A-Za-z0-9+/]{43}|(ssh|ecdsa)-\S+ \S+.*)$/.test(k)), {
-      error: "expected SHA256:… as ssh-keygen -lf prints it, or a public key",
-    }),
+    .refine(
+      (keys) => keys.every((k) => /^(SHA256:[A-Za-z0-9+/]{43}|(ssh|ecdsa)-\S+ \S+.*)$/.test(k)),
+      {
+        error: "expected SHA256:… as ssh-keygen -lf prints it, or a public key",
+      },
+    ),
   old_algorithms: z.boolean().default(false),
   acl: aclName.default("DIAPER"),
   acl6: aclName.default("DIAPER6"),
@@ -55,7 +57,10 @@ export const deviceSchema = z.strictObject({
 });
 
 /** A checked device configuration. */
-export type DeviceConfig = z.output<typeof deviceSchema>;
+export type DeviceConfig = z.output<typeof schema>;
+
+/** The keys of the section `enforcer` of a configuration, for a device. */
+export const deviceSchema: z.ZodType<DeviceConfig> = schema;
 
 /** Secrets that log in. */
 export interface DeviceSecrets {

@@ -5,32 +5,20 @@
  *
  * @module
  */
-import { CliAclEnforcer } from "./cli_acl.ts";
-import {
-  accessTo,
-  type DeviceConfig,
-  type DeviceSecrets,
-  dialectFor,
-  readSecrets,
-} from "./device_options.ts";
+import type { CliAclEnforcer } from "./cli_acl.ts";
+import { cliDriver, createCliDevice } from "./cli_module.ts";
+import type { DeviceConfig, DeviceSecrets } from "./device_options.ts";
 import text from "./dialects/ios.yaml" with { type: "text" };
+import type { Driver } from "./registry.ts";
 
-/**
- * Makes a driver for an IOS device.
- *
- * @throws {EnforcerError} when secrets or dialect cannot be read.
- */
+/** What the registry knows of it. */
+export const driver: Driver = cliDriver("ios", text);
+
+/** Makes a driver with secrets that are not in files, and pauses for locks in ms. */
 export function createIos(
   config: DeviceConfig,
-  secrets: DeviceSecrets = readSecrets(config),
+  secrets: DeviceSecrets,
+  backoff?: readonly number[],
 ): CliAclEnforcer {
-  return new CliAclEnforcer({
-    dialect: dialectFor(config, text, "ios"),
-    access: accessTo(config, secrets, "ios", 22, (connection) => connection.shell()),
-    acl: config.acl,
-    acl6: config.acl6,
-    interface: config.interface,
-    capacity: config.capacity,
-    optimalBatch: config.optimal_batch,
-  });
+  return createCliDevice("ios", text, config, secrets, backoff);
 }

@@ -55,6 +55,12 @@ export const DRIVERS: readonly DriverEntry[] = [
     load: async () => (await import("./ipset_module.ts")).driver,
   },
   {
+    name: "ios",
+    summary: "Cisco IOS and IOS-XE, by named extended ACLs over SSH",
+    kind: "device",
+    load: async () => (await import("./ios.ts")).driver,
+  },
+  {
     name: "debug",
     summary: "only remembers: for trying a policy without a perimeter",
     kind: "test",

@@ -56,10 +56,8 @@ export function parseAce(line: string, context: AceContext): AclEntry | undefine
   const destinationPort = context.standard ? undefined : takePort(words, proto, vendor);
   // Counting changes nothing of what an entry lets in.
   const rest = words.filter((word) => word !== "count" && word !== "enable-accounting");
-  const plain = rest.length === 0 && action === "permit";
-  const single = (port: Ports | undefined) => port?.only;
-  const tuple = plain && (sourcePort === undefined || sourcePort.only !== undefined)
-    ? tupleOf(proto, source, sourcePort?.only ?? 0, destination, single(destinationPort))
+  const tuple = rest.length === 0 && action === "permit"
+    ? tupleOf(proto, source, sourcePort, destination, destinationPort)
     : undefined;
   return {
     acl: context.acl,
@@ -68,9 +66,9 @@ export function parseAce(line: string, context: AceContext): AclEntry | undefine
     action,
     proto,
     source,
-    sourcePort: single(sourcePort),
+    sourcePort,
     destination,
-    destinationPort: single(destinationPort),
+    destinationPort,
     packets,
     bytes,
     tuple: tuple?.source.family === family ? tuple : undefined,
@@ -86,11 +84,6 @@ const COUNTS: readonly (readonly [RegExp, "packets" | "bytes"])[] = [
   [/\s\((\d+) packets?\)/, "packets"], // FTOS
   [/\s\((\d+) bytes?\)/, "bytes"], // FTOS with count byte
 ];
-
-interface Ports {
-  /** The port, when it is exactly one. */
-  readonly only: number | undefined;
-}
 
 /** The entry's number: in front, after `seq` or `sequence`, with a colon, or at the end. */
 function takeSequence(words: string[]): number | undefined {
@@ -155,24 +148,29 @@ function wildcardText(addressText: string, maskText: string): string | undefined
     : `${address.text} ${mask.text}`;
 }
 
-function takePort(words: string[], proto: string, vendor: Vendor): Ports | undefined {
-  const operator = words[0];
-  if (operator === "range") {
-    words.splice(0, 3);
-    return { only: undefined };
-  }
-  if (operator !== "eq" && operator !== "neq" && operator !== "gt" && operator !== "lt") {
-    return undefined;
-  }
+function takePort(words: string[], proto: string, vendor: Vendor): number | string | undefined {
+  const operator = words[0] ?? "";
+  if (!OPERATORS.has(operator)) return undefined;
   words.shift();
-  const ports: number[] = [];
-  for (;;) {
-    const port = words[0] === undefined ? undefined : portOf(words[0], proto, vendor);
-    if (port === undefined) break;
-    ports.push(port);
+  const most = operator === "range" ? 2 : Infinity;
+  const ports: (number | string)[] = [];
+  while (words[0] !== undefined && ports.length < most) {
+    const port = portOf(words[0], proto, vendor);
+    // A name that we do not know is a port all the same; then the entry is not a pinhole of ours.
+    if (port === undefined && (ports.length > 0 && operator !== "range")) break;
+    ports.push(port ?? words[0]);
     words.shift();
   }
-  // A name that we do not know is a port all the same; then the entry is not a pinhole of ours.
-  if (ports.length === 0) words.shift();
-  return { only: operator === "eq" && ports.length === 1 ? ports[0] : undefined };
+  switch (operator) {
+    case "range":
+      return ports.join("-");
+    case "neq":
+      return `!=${ports.join(",")}`;
+    case "eq":
+      return ports.length === 1 ? ports[0] : ports.join(",");
+    default:
+      return `${operator === "gt" ? ">" : "<"}${ports.join(",")}`;
+  }
 }
+
+const OPERATORS = new Set(["eq", "neq", "gt", "lt", "range"]);

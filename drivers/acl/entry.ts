@@ -4,6 +4,7 @@
  * @module
  */
 import { type IpAddress, parseIp } from "../../lib/net/ip.ts";
+import type { ListingEntry } from "../listing.ts";
 import type { FiveTuple } from "../../lib/pinhole/pinhole.ts";
 
 /** The entry. What a device does not tell is undefined. */
@@ -16,10 +17,10 @@ export interface AclEntry {
   readonly proto: string;
   /** A prefix (`192.0.2.1/32`, `0.0.0.0/0`), or as printed when it is none. */
   readonly source: string | undefined;
-  /** The only port that matches; undefined for none, several or any. */
-  readonly sourcePort: number | undefined;
+  /** A port; a text for what is more than one (`1000-2000`, `>1023`, `!=25`, `20,21`); undefined: any. */
+  readonly sourcePort: number | string | undefined;
   readonly destination: string | undefined;
-  readonly destinationPort: number | undefined;
+  readonly destinationPort: number | string | undefined;
   readonly packets: number | undefined;
   readonly bytes: number | undefined;
   /** The five-tuple when the entry lets in exactly that and nothing more or less. */
@@ -28,6 +29,22 @@ export interface AclEntry {
   readonly all: boolean;
   /** The entry as printed. */
   readonly text: string;
+}
+
+/** An entry as `diaper enforcer parse` prints it. */
+export function listingEntry(entry: AclEntry, ours: boolean): ListingEntry {
+  return {
+    acl: entry.acl,
+    seq: entry.seq ?? null,
+    action: entry.action,
+    proto: entry.proto,
+    source: entry.source ?? null,
+    source_port: entry.sourcePort ?? null,
+    destination: entry.destination ?? null,
+    destination_port: entry.destinationPort ?? null,
+    packets: entry.packets ?? null,
+    ours,
+  };
 }
 
 /** `192.0.2.1/32`; undefined for no address. */
@@ -48,14 +65,21 @@ export function prefixHost(prefix: string | undefined): IpAddress | undefined {
 export function tupleOf(
   proto: string,
   source: string | undefined,
-  sourcePort: number,
+  sourcePort: number | string | undefined,
   destination: string | undefined,
-  destinationPort: number | undefined,
+  destinationPort: number | string | undefined,
 ): FiveTuple | undefined {
+  if (typeof sourcePort === "string" || typeof destinationPort === "string") return undefined;
   const from = prefixHost(source);
   const to = prefixHost(destination);
   if (proto !== "tcp" && proto !== "udp") return undefined;
   if (from === undefined || to === undefined || from.family !== to.family) return undefined;
   if (destinationPort === undefined || destinationPort === 0) return undefined;
-  return { protocol: proto, source: from, sourcePort, destination: to, destinationPort };
+  return {
+    protocol: proto,
+    source: from,
+    sourcePort: sourcePort ?? 0,
+    destination: to,
+    destinationPort,
+  };
 }

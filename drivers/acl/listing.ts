@@ -34,7 +34,11 @@ const HEADINGS: readonly Heading[] = [
   { pattern: /^ip access-list (?:extended )?(\S+)$/, family: 4, configured: true },
   { pattern: /^ipv6 access-list (?:extended )?(\S+)$/, family: 6, configured: true },
   // IronWare
-  { pattern: /^Standard IP access[ -]list:? (\S+?):?(?: \d+ entr\w+)?$/i, family: 4, standard: true },
+  {
+    pattern: /^Standard IP access[ -]list:? (\S+?):?(?: \d+ entr\w+)?$/i,
+    family: 4,
+    standard: true,
+  },
   { pattern: /^Extended IP access[ -]list:? (\S+?):?(?: ?:? ?\d+ entr\w+)?$/i, family: 4 },
   { pattern: /^(?:ACL|access-list) (\S+?):? \d+ entr\w+$/i, family: 4 },
   { pattern: /^ipv6 access-list (\S+?): \d+ entr\w+$/i, family: 6 },

@@ -55,7 +55,8 @@ const FOUNDRY_UDP = `bootpc 68 bootps 67 dns 53 dnsix 195 echo 7 mobile-ip 434 n
   netbios-ns 137 ntp 123 radius 1812 radius-old 1645 rip 520 snmp 161 snmp-trap 162 syslog 514
   tacacs 49 talk 517 tftp 69 time 37 who 513 xdmcp 177`;
 
-const JUNIPER = `afs 1483 bgp 179 biff 512 bootpc 68 bootps 67 cmd 514 cvspserver 2401 dhcp 67 domain 53
+const JUNIPER =
+  `afs 1483 bgp 179 biff 512 bootpc 68 bootps 67 cmd 514 cvspserver 2401 dhcp 67 domain 53
   eklogin 2105 ekshell 2106 exec 512 finger 79 ftp 21 ftp-data 20 http 80 https 443 ident 113
   imap 143 kerberos-sec 88 klogin 543 kpasswd 761 krb-prop 754 krbupdate 760 kshell 544 ldap 389
   ldp 646 login 513 mobileip-agent 434 mobilip-mn 435 msdp 639 netbios-dgm 138 netbios-ns 137
@@ -89,7 +90,9 @@ function table(...lists: string[]): Map<string, number> {
   const result = new Map<string, number>();
   for (const list of lists) {
     const words = list.split(/\s+/);
-    for (let i = 0; i + 1 < words.length; i += 2) result.set(words[i] as string, Number(words[i + 1]));
+    for (let i = 0; i + 1 < words.length; i += 2) {
+      result.set(words[i] as string, Number(words[i + 1]));
+    }
   }
   return result;
 }

@@ -6,11 +6,14 @@
 
 /** The stream. */
 export interface ByteStream {
-  /** Called with each piece that arrives, also those that came before it was set. */
-  set onData(listener: (piece: Uint8Array) => void);
-  /** Called once, when no more can arrive; `why` is for people. */
-  onEnd: (why: string) => void;
-  /** Sends; what is sent after the end is lost, which {@link onEnd} has told. */
+  /**
+   * Says who listens.
+   *
+   * @param onData called with each piece that arrives, also those that came before.
+   * @param onEnd called once, when no more can arrive; `why` is for people.
+   */
+  listen(onData: (piece: Uint8Array) => void, onEnd: (why: string) => void): void;
+  /** Sends; what is sent after the end is lost, which the listener was told. */
   write(bytes: Uint8Array): void;
   /** Ends the stream. */
   close(): void;

@@ -85,13 +85,19 @@ export class CliSession {
       enabled: whole(prompts.enabled),
       config: whole(prompts.config),
     };
-    const any = [prompts.config, prompts.enabled, ...(prompts.user === undefined ? [] : [
-      prompts.user,
-    ])].map((source) => `(?:${source})`).join("|");
+    const any = [
+      prompts.config,
+      prompts.enabled,
+      ...(prompts.user === undefined ? [] : [
+        prompts.user,
+      ]),
+    ].map((source) => `(?:${source})`).join("|");
     this.#echoed = new RegExp(`^(?:${any}) ?(.*)$`);
     this.#screen.onLine = (line) => this.#line(line);
-    stream.onEnd = (why) => this.#fail(`The session ended: ${why}`, "see the device's log");
-    stream.onData = (piece) => this.#data(piece);
+    stream.listen(
+      (piece) => this.#data(piece),
+      (why) => this.#fail(`The session ended: ${why}`, "see the device's log"),
+    );
   }
 
   /**

@@ -7,7 +7,7 @@
 import "../../lib/sys/dirname.ts";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { connect, type Socket } from "node:net";
-// @ts-types="@types/ssh2"
+// @ts-types="../../lib/sys/ssh2.d.ts"
 import ssh2, {
   type Client as SshClient,
   type ClientChannel,
@@ -221,8 +221,10 @@ class Connection implements SshConnection {
   }
 
   shell(): Promise<ByteStream> {
-    return this.#open("a shell", (done) =>
-      this.#client.shell({ term: "vt100", cols: 511, rows: 1000 }, done));
+    return this.#open(
+      "a shell",
+      (done) => this.#client.shell({ term: "vt100", cols: 511, rows: 1000 }, done),
+    );
   }
 
   subsystem(name: string): Promise<ByteStream> {
@@ -266,11 +268,11 @@ class Connection implements SshConnection {
 /** A channel of the connection as a stream of bytes. */
 class Channel implements ByteStream {
   #onData: ((piece: Uint8Array) => void) | undefined;
+  #onEnd: ((why: string) => void) | undefined;
   /** Came before anybody listened. */
   #early: Uint8Array[] = [];
-  onEnd: (why: string) => void = () => {};
+  #why: string | undefined;
   readonly #channel: ClientChannel;
-  #ended = false;
 
   constructor(channel: ClientChannel) {
     this.#channel = channel;
@@ -281,22 +283,24 @@ class Channel implements ByteStream {
     channel.on("data", take);
     channel.stderr.on("data", take);
     const end = (why: string) => () => {
-      if (this.#ended) return;
-      this.#ended = true;
-      this.onEnd(why);
+      if (this.#why !== undefined) return;
+      this.#why = why;
+      this.#onEnd?.(why);
     };
     channel.on("error", end("the session broke"));
     channel.on("end", end("the device ended the session"));
     channel.on("close", end("the session was closed"));
   }
 
-  set onData(listener: (piece: Uint8Array) => void) {
-    this.#onData = listener;
-    for (const piece of this.#early.splice(0)) listener(piece);
+  listen(onData: (piece: Uint8Array) => void, onEnd: (why: string) => void): void {
+    this.#onData = onData;
+    this.#onEnd = onEnd;
+    for (const piece of this.#early.splice(0)) onData(piece);
+    if (this.#why !== undefined) onEnd(this.#why);
   }
 
   write(bytes: Uint8Array): void {
-    if (!this.#ended) this.#channel.write(bytes);
+    if (this.#why === undefined) this.#channel.write(bytes);
   }
 
   close(): void {

@@ -4,7 +4,14 @@
  *
  * @module
  */
-import { compareIp, ipFromBytes, type IpRange, parseIp, prefixLength, prefixRange } from "../net/ip.ts";
+import {
+  compareIp,
+  ipFromBytes,
+  type IpRange,
+  parseIp,
+  prefixLength,
+  prefixRange,
+} from "../net/ip.ts";
 import type { AceMatch, PortRange } from "./acl_table.ts";
 import { portName, portNumber } from "./names.ts";
 
@@ -23,7 +30,19 @@ export interface AceProblem {
   readonly at: number | "end";
 }
 
-const PROTOCOLS = new Set(["ip", "ipv6", "tcp", "udp", "icmp", "igmp", "pim", "esp", "ahp", "gre", "ospf"]);
+const PROTOCOLS = new Set([
+  "ip",
+  "ipv6",
+  "tcp",
+  "udp",
+  "icmp",
+  "igmp",
+  "pim",
+  "esp",
+  "ahp",
+  "gre",
+  "ospf",
+]);
 
 /** Reads an entry without its number, from the words at `from` on. */
 export function readAce(
@@ -136,7 +155,9 @@ function addressText(range: IpRange, style: AceStyle): string {
   const length = prefixLength(range);
   if (length === 0) return "any";
   const one = compareIp(first, last) === 0;
-  if (style.addresses === "prefix" || (first.family === 6 && !one)) return `${first.text}/${length}`;
+  if (style.addresses === "prefix" || (first.family === 6 && !one)) {
+    return `${first.text}/${length}`;
+  }
   if (one) return `host ${first.text}`;
   const wild = ipFromBytes(first.bytes.map((b, i) => b ^ (last.bytes[i] as number)));
   return `${first.text} ${wild.text}`;

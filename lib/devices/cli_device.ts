@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { aceText, type AceProblem, type AceStyle, isProblem, readAce } from "./ace_grammar.ts";
-import type { Acl, AceMatch, Added, AclStore } from "./acl_table.ts";
+import { type AceProblem, type AceStyle, aceText, isProblem, readAce } from "./ace_grammar.ts";
+import type { AceMatch, Acl, AclStore, Added } from "./acl_table.ts";
 import { CommandTable } from "./commands.ts";
 import { SimulatedDevice } from "./device.ts";
 import { due } from "./faults.ts";
@@ -26,7 +26,9 @@ export interface Shell {
   /** Changes since configuration was entered, whose time is still to be spent. */
   updates: number;
   /** A candidate, where the vendor has them: its name and its copy of the ACLs. */
-  candidate: { readonly name: string; readonly acls: AclStore; readonly lines: string[] } | undefined;
+  candidate:
+    | { readonly name: string; readonly acls: AclStore; readonly lines: string[] }
+    | undefined;
   /** Set by `exit`: the session ends. */
   over: boolean;
 }
@@ -167,7 +169,9 @@ export abstract class CliDevice extends SimulatedDevice {
 
   /** True for a line that is for the ACL which is being edited. */
   protected isAclLine(text: string): boolean {
-    return /^(no )?(seq(uence)? )?(\d+ )?(permit|deny)\b|^no (seq )?\d+$|^(no )?remark\b/.test(text);
+    return /^(no )?(seq(uence)? )?(\d+ )?(permit|deny)\b|^no (seq )?\d+$|^(no )?remark\b/.test(
+      text,
+    );
   }
 
   /** Adds to or removes from the ACL that is being edited. */
@@ -223,7 +227,12 @@ export abstract class CliDevice extends SimulatedDevice {
   }
 
   /** An entry that is not understood. */
-  protected badEntry(shell: Shell, text: string, words: readonly string[], problem: AceProblem): void {
+  protected badEntry(
+    shell: Shell,
+    text: string,
+    words: readonly string[],
+    problem: AceProblem,
+  ): void {
     if (problem.at === "end") return this.say(shell, this.phrases.incomplete);
     const skipped = text.split(/\s+/).length - words.length;
     this.invalid(shell, text, problem.at + skipped);

@@ -61,7 +61,9 @@ function match(spec: readonly string[], words: readonly string[]):
   let literal = 0;
   for (const [i, part] of spec.entries()) {
     const word = words[i];
-    if (part === "...") return { kind: "fits", args: [...args, ...words.slice(i)], exact, literal, at: i };
+    if (part === "...") {
+      return { kind: "fits", args: [...args, ...words.slice(i)], exact, literal, at: i };
+    }
     if (word === undefined) {
       return part.startsWith("[")
         ? { kind: "fits", args, exact, literal, at: i }

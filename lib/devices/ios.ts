@@ -21,10 +21,12 @@ export class IosDevice extends CliDevice {
   };
   protected readonly phrases: Phrases = {
     more: " --More-- ",
-    invalid: (at, prompt) => `${" ".repeat(prompt + at)}^\n% Invalid input detected at '^' marker.\n\n`,
+    invalid: (at, prompt) =>
+      `${" ".repeat(prompt + at)}^\n% Invalid input detected at '^' marker.\n\n`,
     incomplete: "% Incomplete command.",
     ambiguous: (line) => `% Ambiguous command:  "${line}"`,
-    locked: "% Configuration mode locked exclusively by user 'noc' process '88' from terminal '2'. " +
+    locked:
+      "% Configuration mode locked exclusively by user 'noc' process '88' from terminal '2'. " +
       "Please try later.",
     full: "% ACL entry could not be added: hardware TCAM entry capacity exceeded",
     numberInUse: "% Duplicate sequence number",
@@ -41,8 +43,11 @@ export class IosDevice extends CliDevice {
         .add("terminal length <n>", (shell, [n]) => void (shell.terminal.length = Number(n)))
         .add("terminal width <n>", (shell, [n]) => void (shell.terminal.width = Number(n)))
         .add("show clock", (shell) => shell.terminal.show("*10:11:12.131 UTC Tue Nov 24 2026\n"))
-        .add("show privilege", (shell) =>
-          shell.terminal.show(`Current privilege level is ${shell.mode === "user" ? 1 : 15}\n`))
+        .add(
+          "show privilege",
+          (shell) =>
+            shell.terminal.show(`Current privilege level is ${shell.mode === "user" ? 1 : 15}\n`),
+        )
         .add("show version", (shell) =>
           shell.terminal.page([
             "Cisco IOS Software, s72033_rp Software (s72033_rp-ADVENTERPRISEK9-M), Version 12.2(33)SXJ",
@@ -57,12 +62,19 @@ export class IosDevice extends CliDevice {
       .add("disable", (shell) => void (shell.mode = "user"))
       .add("configure terminal", (shell) => this.#configure(shell, false))
       .add("configure terminal lock", (shell) => this.#configure(shell, true))
-      .add("show access-lists [name]", (shell, [name]) =>
-        this.list(shell, [...this.#lines(4, name), ...this.#lines(6, name)]))
+      .add(
+        "show access-lists [name]",
+        (shell, [name]) => this.list(shell, [...this.#lines(4, name), ...this.#lines(6, name)]),
+      )
       .add("show ip access-lists [name]", (shell, [name]) => this.list(shell, this.#lines(4, name)))
-      .add("show ipv6 access-list [name]", (shell, [name]) => this.list(shell, this.#lines(6, name)))
+      .add(
+        "show ipv6 access-list [name]",
+        (shell, [name]) => this.list(shell, this.#lines(6, name)),
+      )
       .add("clear access-list counters [name]", (_shell, [name]) => {
-        for (const list of this.acls.all) if (name === undefined || list.name === name) list.clearCounters();
+        for (const list of this.acls.all) {
+          if (name === undefined || list.name === name) list.clearCounters();
+        }
       })
       .add("write memory", (shell) => {
         this.save();
@@ -72,10 +84,16 @@ export class IosDevice extends CliDevice {
     config
       .add("ip access-list extended <name>", (shell, [name]) => this.edit(shell, 4, name as string))
       .add("ipv6 access-list <name>", (shell, [name]) => this.edit(shell, 6, name as string))
-      .add("no ip access-list extended <name>", (shell, [name]) => this.#remove(shell, 4, name as string))
+      .add(
+        "no ip access-list extended <name>",
+        (shell, [name]) => this.#remove(shell, 4, name as string),
+      )
       .add("no ipv6 access-list <name>", (shell, [name]) => this.#remove(shell, 6, name as string))
-      .add("ip access-list resequence <name> <first> <step>", (_shell, [name, first, step]) =>
-        this.acls.get(4, name as string)?.resequence(Number(first), Number(step)))
+      .add(
+        "ip access-list resequence <name> <first> <step>",
+        (_shell, [name, first, step]) =>
+          this.acls.get(4, name as string)?.resequence(Number(first), Number(step)),
+      )
       .add("hostname <name>", () => {})
       .add("interface ...", (shell) => void (shell.mode = "interface"))
       .add("do ...", async (shell, words) => {
@@ -154,9 +172,12 @@ export class IosDevice extends CliDevice {
     return [
       `IPv6 access list ${acl.name}`,
       ...acl.entries.map((e) =>
-        `    ${this.text(e)}${matches(e.packets)} sequence ${e.seq}`.replace(/[0-9a-f:]*::?[0-9a-f:]*/g, (
-          address,
-        ) => address.toUpperCase())
+        `    ${this.text(e)}${matches(e.packets)} sequence ${e.seq}`.replace(
+          /[0-9a-f:]*::?[0-9a-f:]*/g,
+          (
+            address,
+          ) => address.toUpperCase(),
+        )
       ),
     ];
   }

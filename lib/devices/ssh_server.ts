@@ -7,13 +7,13 @@
 import "../sys/dirname.ts";
 import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
-// @ts-types="@types/ssh2"
+// @ts-types="../sys/ssh2.d.ts"
 import ssh2, {
   type AuthContext,
-  type Connection,
   type ParsedKey,
   type ServerChannel,
-  type Session,
+  type ServerConnection as Connection,
+  type ServerSession as Session,
 } from "ssh2";
 
 const { Server, utils } = ssh2;
@@ -96,7 +96,11 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
   });
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   server.once("error", reject);
-  server.listen(options.port, options.host, () => resolve((server.address() as { port: number }).port));
+  server.listen(
+    options.port,
+    options.host,
+    () => resolve((server.address() as { port: number }).port),
+  );
   const port = await promise;
   const dropAll = () => {
     for (const connection of connections) destroy(connection);
@@ -136,10 +140,10 @@ function authenticate(
 ): void {
   if (auth.username !== options.user) return auth.reject(["password", "publickey"]);
   if (auth.method === "password") {
-    return equal(auth.password, options.password) ? auth.accept() : auth.reject(["password"]);
+    return equal(auth.password ?? "", options.password) ? auth.accept() : auth.reject(["password"]);
   }
   if (auth.method === "keyboard-interactive") {
-    return auth.prompt([{ prompt: "Password: ", echo: false }], (answers: string[]) => {
+    return auth.prompt?.([{ prompt: "Password: ", echo: false }], (answers: string[]) => {
       if (equal(answers[0] ?? "", options.password)) auth.accept();
       else auth.reject(["password"]);
     });

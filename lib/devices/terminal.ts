@@ -105,7 +105,7 @@ export class Terminal {
       if (this.#input === "") await this.#wait();
       if (this.#skipNewline && this.#input.startsWith("\n")) this.#input = this.#input.slice(1);
       this.#skipNewline = false;
-      const plain = /^[^\x00-\x1f\x7f]+/.exec(this.#input)?.[0];
+      const plain = /^[\x20-\x7e\x80-\uffff]+/.exec(this.#input)?.[0];
       if (plain !== undefined) {
         if (faults.slowEcho > 0) {
           this.flush();

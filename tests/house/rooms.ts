@@ -51,6 +51,11 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
     packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
     reason: "authorization and execution; on a single host it runs the broker's sessions too",
   },
+  "lib/devices/": {
+    rooms: ["lib/net/", "lib/sys/"],
+    packages: ["node:*", "ssh2", "saxes"],
+    reason: "a simulated device knows no driver, so that a driver's mistake is not made twice",
+  },
   "lib/ni/": {
     rooms: ["lib/net/", "lib/pinhole/", "lib/sys/"],
     packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
@@ -68,7 +73,7 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
   },
   "drivers/": {
     rooms: ["lib/net/", "lib/pinhole/", "lib/sys/"],
-    packages: ["node:*", "zod"],
+    packages: ["node:*", "zod", "yaml", "ssh2", "saxes"],
     reason: "a driver turns pinholes into commands and knows nothing of who asked for them",
   },
   "niapp/": {
@@ -106,7 +111,7 @@ export function violations(imports: readonly Import[]): string[] {
 
 /** Packages are bare names or have a scheme; files of the repository have an extension. */
 function isFile(to: string): boolean {
-  return /\.(ts|json|mjs|js)$/.test(to) && !to.includes(":");
+  return /\.(ts|json|mjs|js|yaml)$/.test(to) && !to.includes(":");
 }
 
 function isBelow(path: string, room: string): boolean {

@@ -1,0 +1,18 @@
+/**
+ * The conformance suite over simulated devices: every driver with its device, over SSH on loopback.
+ */
+import { DEVICE_NAMES } from "../../lib/devices/mod.ts";
+import { conformance } from "./conformance.ts";
+import { deviceAndDriver } from "./devices.ts";
+
+for (const name of DEVICE_NAMES) {
+  conformance({
+    title: name,
+    can: { leases: false },
+    // What it proves does not grow with the number, and each line is talked about twice.
+    large: 1500,
+    ignore: false,
+    make: ({ capacity }) =>
+      deviceAndDriver(name, { capacity: 50_000 }, { capacity: Math.min(capacity, 50_000) }),
+  });
+}
