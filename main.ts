@@ -43,6 +43,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/enforcer.ts"),
   },
   {
+    name: "calibrate",
+    summary: "measure an enforcer: updates by batch and by existing pinholes",
+    load: () => import("./lib/cli/calibrate.ts"),
+  },
+  {
     name: "doctor",
     summary: "check what this host offers, and say how to mend what is missing",
     load: () => import("./lib/cli/doctor.ts"),
