@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 
 #include "ask.h"
+#include "asked.h"
 #include "autobind.h"
 #include "control.h"
 #include "pinhole.h"
@@ -139,6 +140,17 @@ static void sends_no_more(int fd) {
 	fdtable_set(fd, entry);
 }
 
+/* A client sends to a host again that its socket is open for. */
+static bool turn_back(int fd, struct fd_entry entry, const struct endpoint *remote) {
+	peer_id peer = asked_before(asked_cookie(fd), remote);
+	if (peer == 0)
+		return false;
+	entry.peer = peer;
+	fdtable_set(fd, entry);
+	peer_turn_to(peer);
+	return true;
+}
+
 void meet_sending(int fd, const struct sockaddr *address, socklen_t length) {
 	struct endpoint remote;
 	struct peer peer;
@@ -155,6 +167,8 @@ void meet_sending(int fd, const struct sockaddr *address, socklen_t length) {
 		return sends_no_more(fd);
 	/* What was bound as auxiliary port is open for its peer. */
 	bool client = before.kind != FD_DONE || (before.flags & FD_FLAG_CLIENT) != 0;
+	if ((before.flags & FD_FLAG_CLIENT) != 0 && turn_back(fd, before, &remote))
+		return;
 	if (client && control_reaches(IPPROTO_UDP, remote.port))
 		/* Now, as the answer may be faster than the pinhole. */
 		autobind(fd);
@@ -167,6 +181,7 @@ void meet_sending(int fd, const struct sockaddr *address, socklen_t length) {
 	after = fdtable_get(fd);
 	after.flags |= FD_FLAG_CLIENT;
 	fdtable_set(fd, after);
+	asked_remember(asked_cookie(fd), id);
 }
 
 /* A connection that somebody else has accepted or made. */

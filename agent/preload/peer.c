@@ -34,6 +34,7 @@ static _Atomic uint64_t alive;
 
 static _Thread_local struct peer thread_peer;
 static _Thread_local volatile bool thread_peer_known;
+static _Thread_local bool read_in_round;
 
 static struct slot *slot_of(peer_id id) {
 	return &slots[id % SLOTS];
@@ -123,8 +124,13 @@ void peer_turn_to(peer_id id) {
 	}
 }
 
+void peer_next_round(void) {
+	read_in_round = false;
+}
+
 void peer_read(peer_id id) {
 	struct peer peer;
+	read_in_round = true;
 	if ((thread_peer.id != id || !thread_peer_known) && peer_load(id, &peer))
 		remember(&peer);
 }
@@ -163,7 +169,7 @@ static bool of_thread(struct peer *peer) {
 enum peer_answer peer_current(struct peer *peer, struct peer *other) {
 	bool thread_knows = of_thread(other);
 	if (peer_load(round_peer(), peer))
-		return thread_knows && !endpoint_same_address(&peer->remote, &other->remote)
+		return thread_knows && read_in_round && !endpoint_same_address(&peer->remote, &other->remote)
 		           ? PEER_DISPUTED
 		           : PEER_KNOWN;
 	if (thread_knows) {

@@ -40,6 +40,9 @@ bool peer_multiplexed(void);
 /* This thread deals with this peer from now on, and so does the process. */
 void peer_turn_to(peer_id id);
 
+/* This thread waits: what it reads next belongs to the next round. */
+void peer_next_round(void);
+
 /* This thread has read from a connection of this peer. */
 void peer_read(peer_id id);
 
@@ -49,7 +52,7 @@ peer_id peer_of_thread(void);
 enum peer_answer {
 	PEER_NONE,     /* nobody has come yet */
 	PEER_KNOWN,
-	PEER_DISPUTED, /* known; what the thread last read from was another host's */
+	PEER_DISPUTED, /* known; what the thread last read from in this round was another host's */
 	PEER_UNCLEAR,  /* several hosts, and nothing tells which of them */
 };
 

@@ -1,16 +1,11 @@
 #include "pending.h"
 
 #include <stdint.h>
-#include <sys/socket.h>
 
-#include "sys.h"
+#include "asked.h"
 
 #define PENDING_MAX 64
 #define WRITING (-1)
-
-#ifndef SO_COOKIE
-#define SO_COOKIE 57
-#endif
 
 static struct {
 	_Atomic int state; /* 0: free, WRITING, or descriptor + 1 */
@@ -19,21 +14,13 @@ static struct {
 
 static _Atomic unsigned used;
 
-static uint64_t cookie_of(int fd) {
-	uint64_t cookie = 0;
-	socklen_t length = sizeof cookie;
-	if (sys6(SYS_getsockopt, fd, SOL_SOCKET, SO_COOKIE, sys_ptr(&cookie), sys_ptr(&length), 0) != 0)
-		return 0;
-	return cookie;
-}
-
 static bool change(unsigned i, int from, int to) {
 	return __atomic_compare_exchange_n(&list[i].state, &from, to, false, __ATOMIC_ACQ_REL,
 	                                   __ATOMIC_ACQUIRE);
 }
 
 bool pending_add(int fd) {
-	uint64_t cookie = cookie_of(fd);
+	uint64_t cookie = asked_cookie(fd);
 	for (unsigned i = 0; cookie != 0 && i < PENDING_MAX; i++) {
 		if (!change(i, 0, WRITING))
 			continue;
@@ -62,7 +49,7 @@ int pending_take(void) {
 		if (state <= 0)
 			continue;
 		uint64_t cookie = take(i, state);
-		if (cookie == 0 || cookie_of(state - 1) != cookie)
+		if (cookie == 0 || asked_cookie(state - 1) != cookie)
 			continue;
 		for (unsigned j = i + 1; j < PENDING_MAX; j++) {
 			int other = __atomic_load_n(&list[j].state, __ATOMIC_ACQUIRE);

@@ -15,6 +15,7 @@ bool round_limited(void) {
 
 void round_end(void) {
 	current = 0;
+	peer_next_round();
 }
 
 /* Whoever comes to a control port is somebody else each time: accept and recvfrom will tell. */

@@ -70,6 +70,8 @@ Deno.test({
         ["DIAPER_CONTROL=tcp/0", "tcp/PORT"],
         ["DIAPER_CONTROL=tcp/65536", "tcp/PORT"],
         ["DIAPER_TIMEOUT_MS=soon", "milliseconds"],
+        ["DIAPER_LIMIT=sometimes", "auto, always or never"],
+        ["DIAPER_LOG=stdout", "broker, stderr or none"],
         ["DIAPER_FD=-1", "descriptor"],
         [`DIAPER_DELEGATE=${"d".repeat(64)}`, "63 bytes"],
         ["DIAPER_SOCKET=relative", "absolute path"],

@@ -7,7 +7,17 @@ import assert from "node:assert/strict";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const PROGRAMS = `${ROOT}tests/agent/programs`;
-const HAZARDS = ["main", "support", "descriptors", "processes", "sockets", "datagrams", "waiting"];
+const HAZARDS = [
+  "main",
+  "support",
+  "descriptors",
+  "processes",
+  "sockets",
+  "datagrams",
+  "waiting",
+  "multiplexed",
+  "mixed",
+];
 
 /** The C library that a test program is linked with. */
 export type Libc = "glibc" | "musl";
@@ -68,29 +78,38 @@ async function succeed(command: string, args: string[]): Promise<void> {
   assert.equal(code, 0, `${command} ${args.join(" ")}\n${stdout}${stderr}`);
 }
 
-/** Builds agent, broker and hazards, gives them to `use`, and removes them. */
-export async function withBuild(use: (build: Build) => Promise<void>): Promise<void> {
+/** Builds agent, broker and hazards into a new directory. */
+async function make(): Promise<Build> {
   const directory = await Deno.makeTempDir({ prefix: "diaper-agent-" });
-  try {
-    await Deno.chmod(directory, 0o755);
-    const build: Build = {
-      directory,
-      agent: `${directory}/libdiaper-agent.so`,
-      broker: `${directory}/broker`,
-      hazard: { glibc: `${directory}/hazard-glibc`, musl: `${directory}/hazard-musl` },
-    };
-    const flags = ["-Wall", "-Wextra", "-Werror", "-std=gnu11", "-O1", "-pthread"];
-    const sources = HAZARDS.map((name) => `${PROGRAMS}/${name}.c`);
-    await succeed("make", ["-s", "-C", `${ROOT}agent`, "preload", `OUT=${directory}`]);
-    await Promise.all([
-      succeed("gcc", [...flags, "-o", build.broker, `${PROGRAMS}/broker.c`]),
-      succeed(COMPILERS.glibc, [...flags, "-o", build.hazard.glibc, ...sources]),
-      succeed(COMPILERS.musl, [...flags, "-o", build.hazard.musl, ...sources]),
-    ]);
-    await use(build);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
+  await Deno.chmod(directory, 0o755);
+  const build: Build = {
+    directory,
+    agent: `${directory}/libdiaper-agent.so`,
+    broker: `${directory}/broker`,
+    hazard: { glibc: `${directory}/hazard-glibc`, musl: `${directory}/hazard-musl` },
+  };
+  const flags = ["-Wall", "-Wextra", "-Werror", "-std=gnu11", "-O1", "-pthread"];
+  const sources = HAZARDS.map((name) => `${PROGRAMS}/${name}.c`);
+  await makeAgent(directory);
+  await Promise.all([
+    succeed("gcc", [...flags, "-o", build.broker, `${PROGRAMS}/broker.c`]),
+    succeed(COMPILERS.glibc, [...flags, "-o", build.hazard.glibc, ...sources]),
+    succeed(COMPILERS.musl, [...flags, "-o", build.hazard.musl, ...sources]),
+  ]);
+  return build;
+}
+
+/** Builds the agent alone into a directory. */
+export async function makeAgent(directory: string): Promise<void> {
+  await succeed("make", ["-s", "-C", `${ROOT}agent`, "preload", `OUT=${directory}`]);
+}
+
+let made: Promise<Build> | undefined;
+
+/** Gives agent, broker and hazards, which a test file builds once, to `use`. */
+export async function withBuild(use: (build: Build) => Promise<void>): Promise<void> {
+  await use(await (made ??= make()));
 }
 
 /** A running test broker. */
@@ -152,19 +171,26 @@ export class Broker {
     await this.#reading;
   }
 
-  /** The pinholes that were asked for, as `proto local:port for source by control:port`. */
+  /**
+   * The pinholes that were asked for, as `proto local:port for source by control:port`; with `not other`
+   * where the agent was not sure, and for nobody where it could not tell.
+   */
   opens(): string[] {
-    return this.events.filter(({ event }) => event === "open").map((open) =>
-      `${open.proto} ${open.local} ${open.port} for ${open.source} by ${open.control} ${open.control_port}`
-    );
+    return this.events.filter(({ event }) => event === "open").map((open) => {
+      const bound = `${open.proto} ${open.local} ${open.port} for`;
+      if (open.flags === 2) return `${bound} nobody`;
+      const disputed = open.flags === 1 ? ` not ${open.other}` : "";
+      return `${bound} ${open.source} by ${open.control} ${open.control_port}${disputed}`;
+    });
   }
 }
 
 const NAMESPACE = [
   "ip link set lo up",
-  "for i in 1 2 3 4 5 9; do ip addr add 10.77.0.$i/24 dev lo; done",
+  "for i in 1 2 3 4 5 9 $(seq 10 29); do ip addr add 10.77.0.$i/24 dev lo; done",
   "for i in 1 2; do ip addr add fd77::$i/64 dev lo nodad; done",
   // The kernel adds routes to new IPv6 addresses in the background.
+  "until [ $(ip -6 route show table local | grep -c '^local fd77::[12] ') = 2 ]; do :; done",
   "until ip route get fd77::1 from fd77::2 >/dev/null 2>&1; do :; done",
   'exec "$@"',
 ].join("; ");
