@@ -80,9 +80,11 @@ export class CliAclEnforcer implements Enforcer {
       ...(ipv6 === undefined ? [] : [{ family: 6, acl: options.acl6, commands: ipv6 } as const]),
     ];
     const { limits } = dialect;
+    const counting = options.interface !== undefined ||
+      ipv4.list.every((command) => !command.includes("{interface}"));
     this.capabilities = {
       atomic: dialect.commit !== undefined,
-      counterAge: limits.counter_age ?? undefined,
+      counterAge: counting ? limits.counter_age ?? undefined : undefined,
       capacity: options.capacity ?? limits.capacity,
       optimalBatch: options.optimalBatch ?? limits.optimal_batch,
       ipv6: ipv6 !== undefined,
@@ -241,7 +243,11 @@ export class CliAclEnforcer implements Enforcer {
     const entries: AclEntry[] = [];
     for (const { acl, family, commands } of this.#families) {
       const found = new Map<string, AclEntry>();
-      for (const command of commands.list) {
+      // Without an interface there are no counters to ask for.
+      const needed = commands.list.filter((command) =>
+        this.#options.interface !== undefined || !command.includes("{interface}")
+      );
+      for (const command of needed) {
         const output = await session.run(this.#text(command, { acl }));
         const text = output.join("\n");
         const listed = parseListing(text, this.#dialect.listing);
@@ -380,8 +386,9 @@ export class CliAclEnforcer implements Enforcer {
         for (const entry of this.#removals(tuple, family, image)) add(entry, tuple);
       }
       const numbers = this.#numbers(family, image);
+      const numbered = family.commands.open.includes("{seq}");
       for (const tuple of opens.filter(own)) {
-        const seq = numbers.take();
+        const seq = numbered ? numbers.take() : this.#appendable(family, image);
         if (seq === undefined) impossible.set(tupleKey(tuple), `${NO_NUMBER} in ${family.acl}`);
         else add(this.#entry(family.commands.open, family, tuple, seq), tuple);
       }
@@ -402,6 +409,12 @@ export class CliAclEnforcer implements Enforcer {
       image.filter((e) => e.tuple !== undefined && tupleKey(e.tuple) === key && e.seq !== undefined)
         .map((e) => this.#entry(close, family, tuple, e.seq as number)),
     );
+  }
+
+  /** Where entries have no numbers they come last: of no use behind one that denies everything. */
+  #appendable({ family }: Family, image: readonly AclEntry[]): number | undefined {
+    const barred = image.some((e) => e.family === family && e.action === "deny" && e.all);
+    return barred ? undefined : 0;
   }
 
   #numbers({ family }: Family, image: readonly AclEntry[]): EntryNumbers {
@@ -544,7 +557,7 @@ export class CliAclEnforcer implements Enforcer {
   }
 }
 
-const NO_NUMBER = "no number is free for another entry";
+const NO_NUMBER = "no place is free in front of the entry that denies everything";
 
 function unknown(tuples: readonly FiveTuple[], why: string): Map<string, Failure> {
   return new Map(tuples.map((tuple) => [tupleKey(tuple), {

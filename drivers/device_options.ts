@@ -44,6 +44,8 @@ const schema = z.strictObject({
   connect_timeout: z.number().min(0.1).max(600).default(10),
   /** Directory for transcripts of all sessions, without secrets. */
   transcripts: file.optional(),
+  /** Which IronWare it is. */
+  variant: z.enum(["netiron", "fastiron"]).default("netiron"),
   /** A dialect of one's own. */
   dialect: file.optional(),
   junos: z.strictObject({

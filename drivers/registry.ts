@@ -61,6 +61,30 @@ export const DRIVERS: readonly DriverEntry[] = [
     load: async () => (await import("./ios.ts")).driver,
   },
   {
+    name: "nxos",
+    summary: "Cisco NX-OS, by ACLs in a configuration session over SSH",
+    kind: "device",
+    load: async () => (await import("./nxos.ts")).driver,
+  },
+  {
+    name: "ftos",
+    summary: "Force10 FTOS and Dell OS9, by named extended ACLs over SSH",
+    kind: "device",
+    load: async () => (await import("./ftos.ts")).driver,
+  },
+  {
+    name: "ironware",
+    summary: "Foundry and Brocade IronWare (NetIron, FastIron), by ACLs and rebinds over SSH",
+    kind: "device",
+    load: async () => (await import("./ironware.ts")).driver,
+  },
+  {
+    name: "eos",
+    summary: "Arista EOS, by ACLs in a configuration session over SSH",
+    kind: "device",
+    load: async () => (await import("./eos.ts")).driver,
+  },
+  {
     name: "debug",
     summary: "only remembers: for trying a policy without a perimeter",
     kind: "test",

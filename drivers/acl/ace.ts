@@ -81,8 +81,8 @@ export function parseAce(line: string, context: AceContext): AclEntry | undefine
 const COUNTS: readonly (readonly [RegExp, "packets" | "bytes"])[] = [
   [/\s\((\d+) match(?:es)?\)/, "packets"], // IOS
   [/\s\[match(?:ed)?[= ](\d+)(?: packets?)?(?:, [^\]]*)?\]/, "packets"], // NX-OS, EOS
-  [/\s\((\d+) packets?\)/, "packets"], // FTOS
-  [/\s\((\d+) bytes?\)/, "bytes"], // FTOS with count byte
+  [/\s\((\d+|0x[0-9a-f]+) packets?\)/i, "packets"], // FTOS
+  [/\s\((\d+|0x[0-9a-f]+) bytes?\)/i, "bytes"], // FTOS with count byte
 ];
 
 /** The entry's number: in front, after `seq` or `sequence`, with a colon, or at the end. */
@@ -116,6 +116,7 @@ function takeAddress(words: string[], wild: string): string | undefined {
   if (word.includes("/")) return prefixText(word);
   const address = word.endsWith(",") ? word.slice(0, -1) : word;
   if (parseIp(address) === undefined) return undefined;
+  if (/^\/\d+$/.test(words[0] ?? "")) return prefixText(address + words.shift()); // FTOS
   if (words[0] === "wildcard" && words[1] === "bits") words.splice(0, 2);
   const mask = words[0];
   if (mask === undefined || parseIp(mask)?.family !== parseIp(address)?.family) {

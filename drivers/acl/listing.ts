@@ -42,6 +42,7 @@ const HEADINGS: readonly Heading[] = [
   { pattern: /^Extended IP access[ -]list:? (\S+?):?(?: ?:? ?\d+ entr\w+)?$/i, family: 4 },
   { pattern: /^(?:ACL|access-list) (\S+?):? \d+ entr\w+$/i, family: 4 },
   { pattern: /^ipv6 access-list (\S+?): \d+ entr\w+$/i, family: 6 },
+  { pattern: /^(?:Inbound|Outbound): ACL (\S+)$/i, family: 4 },
 ];
 /** An ACL that is none of IP: its entries are not read. */
 const OTHER = /^(?:(?:Extended )?MAC access list|mac access-list|Policy|Route-map)\b/i;
@@ -75,6 +76,13 @@ export function parseListing(text: string, listing: Listing): AclEntry[] {
       const { family, standard = false } = heading;
       const silent = heading.configured === true ? undefined : uncounted;
       context = { acl, family, vendor, standard, uncounted: silent };
+      continue;
+    }
+    // IronWare counts in lines below the entry.
+    const accumulated = /\(accum\)\s+(\d+)/.exec(line)?.[1];
+    const last = entries.at(-1);
+    if (accumulated !== undefined && last !== undefined) {
+      entries[entries.length - 1] = { ...last, packets: Number(accumulated) };
       continue;
     }
     if (OTHER.test(line)) {
