@@ -81,7 +81,7 @@ export class CliAclEnforcer implements Enforcer {
     ];
     const { limits } = dialect;
     const counting = options.interface !== undefined ||
-      ipv4.list.every((command) => !command.includes("{interface}"));
+      ipv4.counters.every((command) => !command.includes("{interface}"));
     this.capabilities = {
       atomic: dialect.commit !== undefined,
       counterAge: counting ? limits.counter_age ?? undefined : undefined,
@@ -242,37 +242,41 @@ export class CliAclEnforcer implements Enforcer {
     const session = await this.#link.session();
     const entries: AclEntry[] = [];
     for (const { acl, family, commands } of this.#families) {
-      const found = new Map<string, AclEntry>();
+      const read = async (command: string) => {
+        const output = await session.run(this.#text(command, { acl }));
+        const listed = parseListing(output.join("\n"), this.#dialect.listing)
+          .filter((entry) => entry.acl === acl && entry.family === family);
+        return { output, listed };
+      };
+      const { output, listed } = await read(commands.list);
+      const text = output.join(" ").trim();
+      const understood = listed.length > 0 || text === "" || text.includes(acl);
+      if (!understood && !this.#saysNothing(output)) {
+        throw this.#link.error(
+          `What the device lists for ${acl} is not understood: ${
+            JSON.stringify(text.slice(0, 200))
+          }`,
+          "check that it is the kind of device that the configuration says",
+        );
+      }
       // Without an interface there are no counters to ask for.
-      const needed = commands.list.filter((command) =>
+      const needed = commands.counters.filter((command) =>
         this.#options.interface !== undefined || !command.includes("{interface}")
       );
+      if (needed.length === 0) {
+        entries.push(...listed);
+        continue;
+      }
+      const counted = new Map<string, AclEntry>();
       for (const command of needed) {
-        const output = await session.run(this.#text(command, { acl }));
-        const text = output.join("\n");
-        const listed = parseListing(text, this.#dialect.listing);
-        const ours = listed.filter((e) => e.acl === acl && e.family === family);
-        const empty = ours.length === 0;
-        if (empty && text.trim() !== "" && !text.includes(acl) && !this.#saysNothing(output)) {
-          throw this.#link.error(
-            `What the device lists for ${acl} is not understood: ${
-              JSON.stringify(text.slice(0, 200))
-            }`,
-            "check that it is the kind of device that the configuration says",
-          );
-        }
-        for (const [i, entry] of ours.entries()) {
-          // Several listings of the same entries, one with counters: the later one knows more.
-          const key = entry.seq === undefined ? `${i} ${entry.text}` : String(entry.seq);
-          const before = found.get(key);
-          found.set(key, {
-            ...entry,
-            packets: entry.packets ?? before?.packets,
-            bytes: entry.bytes ?? before?.bytes,
-          });
+        for (const entry of (await read(command)).listed) {
+          if (entry.tuple !== undefined) counted.set(tupleKey(entry.tuple), entry);
         }
       }
-      entries.push(...found.values());
+      for (const entry of listed) {
+        const more = entry.tuple === undefined ? undefined : counted.get(tupleKey(entry.tuple));
+        entries.push({ ...entry, packets: more?.packets, bytes: more?.bytes });
+      }
     }
     return entries;
   }
@@ -382,8 +386,9 @@ export class CliAclEnforcer implements Enforcer {
         lines.push(line);
         keys.set(line, tupleKey(tuple));
       };
+      // By what it lets in, never by number: a reboot or somebody else may have given numbers anew.
       for (const tuple of closes.filter(own)) {
-        for (const entry of this.#removals(tuple, family, image)) add(entry, tuple);
+        add(this.#entry(family.commands.close, family, tuple, 0), tuple);
       }
       const numbers = this.#numbers(family, image);
       const numbered = family.commands.open.includes("{seq}");
@@ -398,17 +403,6 @@ export class CliAclEnforcer implements Enforcer {
       commands.push(...this.#within(family, lines));
     }
     return { commands, keys, impossible };
-  }
-
-  /** A foreign edit may have put the same pinhole there twice; each is removed. */
-  #removals(tuple: FiveTuple, family: Family, image: readonly AclEntry[]): Set<string> {
-    const { close } = family.commands;
-    if (!close.includes("{seq}")) return new Set([this.#entry(close, family, tuple, 0)]);
-    const key = tupleKey(tuple);
-    return new Set(
-      image.filter((e) => e.tuple !== undefined && tupleKey(e.tuple) === key && e.seq !== undefined)
-        .map((e) => this.#entry(close, family, tuple, e.seq as number)),
-    );
   }
 
   /** Where entries have no numbers they come last: of no use behind one that denies everything. */

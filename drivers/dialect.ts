@@ -31,8 +31,10 @@ const family = z.strictObject({
   enter: commands.min(1),
   open: z.string(),
   close: z.string(),
-  /** Commands whose outputs together list the ACL with counters. */
-  list: commands.min(1),
+  /** Lists the ACL: what it shows is there. */
+  list: z.string(),
+  /** List its counters, where that is another command. Those of an interface need one to be named. */
+  counters: commands.default([]),
   /** `host 192.0.2.1` or `192.0.2.1/32`. */
   host: z.string(),
   /** What stands between source and destination for a source port, with a space in front. */

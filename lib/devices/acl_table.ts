@@ -206,11 +206,13 @@ function inPorts(port: number, range: PortRange | undefined): boolean {
   return range === undefined || (port >= range.first && port <= range.last);
 }
 
-/** A text that is equal for entries that match the same. */
+/** A text that is equal for entries that match the same: counting is no part of that. */
 export function textOf(match: AceMatch): string {
   const range = ({ first, last }: IpRange) =>
     compareIp(first, last) === 0 ? first.text : `${first.text}-${last.text}`;
   const ports = (p: PortRange | undefined) => p === undefined ? "" : ` ${p.first}-${p.last}`;
   return `${match.action} ${match.proto} ${range(match.source)}${ports(match.sourcePorts)} ` +
-    `${range(match.destination)}${ports(match.destinationPorts)} ${match.options.join(" ")}`;
+    `${range(match.destination)}${ports(match.destinationPorts)} ${
+      match.options.filter((o) => o !== "count").join(" ")
+    }`;
 }

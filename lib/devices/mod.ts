@@ -4,10 +4,14 @@
  * @module
  */
 import type { DeviceOptions, SimulatedDevice } from "./device.ts";
+import { EosDevice } from "./eos.ts";
+import { FtosDevice } from "./ftos.ts";
 import { IosDevice } from "./ios.ts";
+import { IronwareDevice } from "./ironware.ts";
+import { NxosDevice } from "./nxos.ts";
 
 /** The names. */
-export const DEVICE_NAMES = ["ios"] as const;
+export const DEVICE_NAMES = ["ios", "nxos", "ftos", "ironware", "eos"] as const;
 
 /** One of them. */
 export type DeviceName = typeof DEVICE_NAMES[number];
@@ -17,5 +21,13 @@ export function createDevice(name: DeviceName, options: DeviceOptions = {}): Sim
   switch (name) {
     case "ios":
       return new IosDevice(options);
+    case "nxos":
+      return new NxosDevice(options);
+    case "ftos":
+      return new FtosDevice(options);
+    case "ironware":
+      return new IronwareDevice(options);
+    case "eos":
+      return new EosDevice(options);
   }
 }

@@ -122,9 +122,12 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
 /** A host key for one run. */
 export function makeHostKey(old = false): string {
   // RSA where the client may be too old for others.
-  return old
-    ? utils.generateKeyPairSync("rsa", { bits: 2048 }).private
-    : utils.generateKeyPairSync("ed25519").private;
+  if (old) return utils.generateKeyPairSync("rsa", { bits: 2048 }).private;
+  for (;;) {
+    // Now and then the library writes a key that it cannot read.
+    const key = utils.generateKeyPairSync("ed25519").private;
+    if (!(utils.parseKey(key) instanceof Error)) return key;
+  }
 }
 
 function destroy(connection: Connection): void {

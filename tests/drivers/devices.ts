@@ -5,7 +5,11 @@
  */
 import { deviceSchema } from "../../drivers/device_options.ts";
 import type { Enforcer } from "../../drivers/enforcer.ts";
+import { createEos } from "../../drivers/eos.ts";
+import { createFtos } from "../../drivers/ftos.ts";
 import { createIos } from "../../drivers/ios.ts";
+import { createIronware } from "../../drivers/ironware.ts";
+import { createNxos } from "../../drivers/nxos.ts";
 import type { DeviceOptions, SimulatedDevice } from "../../lib/devices/device.ts";
 import { createDevice, type DeviceName } from "../../lib/devices/mod.ts";
 
@@ -21,6 +25,7 @@ export interface DriverOverrides {
 }
 
 /** Pauses before trying a lock again, in ms: short, since tests wait for them. */
+const FTOS_INTERFACE = "tengigabitethernet 0/0";
 const BACKOFF = [1, 1, 1];
 
 /** The driver for a device that runs. */
@@ -38,6 +43,14 @@ export function driverFor(device: SimulatedDevice, overrides: DriverOverrides = 
   switch (device.name as DeviceName) {
     case "ios":
       return createIos(config, secrets, BACKOFF);
+    case "nxos":
+      return createNxos(config, secrets, BACKOFF);
+    case "ftos":
+      return createFtos({ ...config, interface: FTOS_INTERFACE }, secrets, BACKOFF);
+    case "ironware":
+      return createIronware({ ...config, interface: "ve 1" }, secrets, BACKOFF);
+    case "eos":
+      return createEos(config, secrets, BACKOFF);
   }
 }
 
