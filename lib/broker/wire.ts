@@ -94,7 +94,7 @@ function parseHello(data: Uint8Array, view: DataView, sequence: number): AgentMe
 }
 
 function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
-  if (data.subarray(84).some((b) => b !== 0)) return "reserved bytes are not zero";
+  if (!isZero(data, 84, data.length)) return "reserved bytes are not zero";
   const wanted = parseWanted(data, view, sequence);
   return typeof wanted === "string" ? wanted : { type: "open", ...wanted };
 }
@@ -116,7 +116,7 @@ function parseWanted(data: Uint8Array, view: DataView, sequence: number): Wanted
   if (typeof control === "string") return `control address: ${control}`;
   const other = flags === DISPUTED ? parseAddress(data, 80, 64) : noAddress(data, 80, 64);
   if (typeof other === "string") return `other source: ${other}`;
-  if (data.subarray(81, 84).some((b) => b !== 0)) return "reserved bytes are not zero";
+  if (!isZero(data, 81, 84)) return "reserved bytes are not zero";
   return {
     sequence,
     source,
@@ -130,15 +130,36 @@ function parseWanted(data: Uint8Array, view: DataView, sequence: number): Wanted
 
 function noAddress(data: Uint8Array, familyAt: number, at: number): undefined | string {
   if (data[familyAt] !== 0) return "is not to be there";
-  return data.subarray(at, at + 16).some((b) => b !== 0) ? "padding is not zero" : undefined;
+  return isZero(data, at, at + 16) ? undefined : "padding is not zero";
 }
 
 function parseAddress(data: Uint8Array, familyAt: number, at: number): IpAddress | string {
   const family = data[familyAt];
   if (family === 6) return ipFromBytes(data.subarray(at, at + 16));
   if (family !== 4) return `family ${family} is unknown`;
-  if (data.subarray(at + 4, at + 16).some((b) => b !== 0)) return "padding is not zero";
-  return ipFromBytes(data.subarray(at, at + 4));
+  if (!isZero(data, at + 4, at + 16)) return "padding is not zero";
+  return address4(data, at);
+}
+
+/** One session's ports are all for the same hosts: their addresses are made once. */
+const known = new Map<number, IpAddress>();
+const MOST_KNOWN = 4096;
+
+function address4(data: Uint8Array, at: number): IpAddress {
+  const word = ((data[at] as number) << 24) | ((data[at + 1] as number) << 16) |
+    ((data[at + 2] as number) << 8) | (data[at + 3] as number);
+  let address = known.get(word);
+  if (address === undefined) {
+    if (known.size >= MOST_KNOWN) known.clear();
+    address = ipFromBytes(data.subarray(at, at + 4));
+    known.set(word, address);
+  }
+  return address;
+}
+
+function isZero(data: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) if (data[i] !== 0) return false;
+  return true;
 }
 
 /** Flags of OPEN. */
@@ -148,9 +169,15 @@ const UNCLEAR = 2;
 /** Verdict numbers on the wire. */
 const VERDICTS = { open: 0, refused: 1, unavailable: 2 } as const;
 const encoder = new TextEncoder();
+const out = new Uint8Array(LENGTHS.verdict);
+const outView = new DataView(out.buffer);
+const outWhy = out.subarray(32, LENGTHS.verdict - 1);
+outView.setUint32(0, MAGIC, true);
+outView.setUint16(4, 0x8001, true);
+outView.setUint16(6, LENGTHS.verdict, true);
 
 /**
- * Makes a verdict.
+ * Makes a verdict, in memory that the next one is made in too.
  *
  * @param failBind the administrator wants `bind` to fail when the answer is not "open".
  */
@@ -159,15 +186,10 @@ export function encodeVerdict(
   verdict: Verdict,
   failBind: boolean,
 ): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(LENGTHS.verdict);
-  const view = new DataView(out.buffer);
-  view.setUint32(0, MAGIC, true);
-  view.setUint16(4, 0x8001, true);
-  view.setUint16(6, LENGTHS.verdict, true);
-  view.setUint32(8, sequence, true);
-  view.setUint32(16, VERDICTS[verdict.kind], true);
-  view.setUint32(20, failBind ? 1 : 0, true);
-  view.setUint32(24, verdict.kind === "open" ? verdict.id : 0, true);
-  encoder.encodeInto(verdict.why, out.subarray(32, LENGTHS.verdict - 1));
+  outView.setUint32(8, sequence, true);
+  outView.setUint32(16, VERDICTS[verdict.kind], true);
+  outView.setUint32(20, failBind ? 1 : 0, true);
+  outView.setUint32(24, verdict.kind === "open" ? verdict.id : 0, true);
+  outWhy.fill(0, encoder.encodeInto(verdict.why, outWhy).written);
   return out;
 }

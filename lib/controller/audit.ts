@@ -6,6 +6,7 @@
  */
 import type { CloseReason, Pinhole } from "../pinhole/pinhole.ts";
 import type { PinholeRequest } from "../pinhole/request.ts";
+import { isoTime } from "./iso_time.ts";
 
 /** One line of the trail. */
 export interface AuditEvent {
@@ -132,7 +133,7 @@ export class AuditTrail {
     for (const { type, at, fields } of events) {
       const event: AuditEvent = {
         event_type: type,
-        timestamp: new Date(at).toISOString(),
+        timestamp: isoTime(at),
         ...(typeof fields === "function" ? fields() : fields),
       };
       const line = JSON.stringify(event);
@@ -152,7 +153,7 @@ function openFile(path: string): Deno.FsFile {
 
 /** A pinhole's fields as scripts rely on them: `pinhole list --json`, and in events. */
 export function pinholeFields(p: Pinhole): Record<string, unknown> {
-  const time = (ms: number | undefined) => ms === undefined ? null : new Date(ms).toISOString();
+  const time = (ms: number | undefined) => ms === undefined ? null : isoTime(ms);
   return {
     id: p.id,
     proto: p.tuple.protocol,
@@ -186,7 +187,7 @@ export function requestFields(q: PinholeRequest): Record<string, unknown> {
     uid: q.requester.uid,
     pid: q.requester.pid === 0 ? null : q.requester.pid,
     program: q.requester.program === "" ? null : q.requester.program,
-    ...(q.boundAt === undefined ? {} : { bound_at: new Date(q.boundAt).toISOString() }),
+    ...(q.boundAt === undefined ? {} : { bound_at: isoTime(q.boundAt) }),
   };
 }
 

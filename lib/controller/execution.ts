@@ -8,6 +8,7 @@ import type { ChangeResult, Enforcer, EnforcerChange } from "../../drivers/enfor
 import { type CloseReason, type Pinhole, tupleKey } from "../pinhole/pinhole.ts";
 import type { Verdict } from "../pinhole/request.ts";
 import { type AuditTrail, pinholeFields, reasonText } from "./audit.ts";
+import { isoTime } from "./iso_time.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PinholeTable } from "./pinhole_table.ts";
 
@@ -15,9 +16,10 @@ interface Opening {
   readonly pinhole: Pinhole;
   readonly answer: (verdict: Verdict) => void;
   readonly boundAt: number | undefined;
-  /** When it was asked for, on the clock of `performance.now`. */
-  readonly asked: number;
 }
+
+/** Opened pinholes whose rows still say `opening`, at most. */
+const MOST_UNSETTLED = 10_000;
 
 /** Reasons after which a living flow must be ended, since its socket may still be there. */
 const FORCED: ReadonlySet<CloseReason> = new Set([
@@ -36,6 +38,8 @@ export class Execution {
   readonly #audit: AuditTrail;
   readonly #lease: number;
   #opening: Opening[] = [];
+  /** When the first of them was asked for, on the clock of `performance.now`. */
+  #asked = 0;
   readonly #closing = new Map<Pinhole, CloseReason>();
   /** Closes that the enforcer did not confirm; tried again with the next batch. */
   readonly #unconfirmed = new Map<Pinhole, CloseReason>();
@@ -76,7 +80,8 @@ export class Execution {
   /** Wants a pinhole open; `answer` is called when it is, or when it cannot be. */
   open(pinhole: Pinhole, boundAt: number | undefined, answer: (verdict: Verdict) => void): void {
     this.#table.add(pinhole);
-    this.#opening.push({ pinhole, answer, boundAt, asked: performance.now() });
+    if (this.#opening.length === 0) this.#asked = performance.now();
+    this.#opening.push({ pinhole, answer, boundAt });
   }
 
   /** Wants a pinhole closed. */
@@ -94,13 +99,14 @@ export class Execution {
   /** Carries out what is wanted: ledger, then enforcer, then answers and audit trail. */
   async flush(): Promise<void> {
     const opening = this.#opening;
+    const asked = this.#asked;
     this.#opening = [];
     const closing = [...this.#closing];
     this.#closing.clear();
     const wanted = this.#cancel(opening, closing);
     if (wanted.opening.length === 0 && wanted.closing.length === 0) return;
     const opens = this.#record(wanted.opening, wanted.closing);
-    await this.#apply(opens, wanted.closing);
+    await this.#apply(opens, wanted.closing, asked);
   }
 
   /** Writes down what the last batches came to. Not urgent: a restart finds it out by itself. */
@@ -153,8 +159,8 @@ export class Execution {
   /** Writes the wishes down first; what cannot be written is not opened, but closed all the same. */
   #record(opening: Opening[], closing: [Pinhole, CloseReason][]): Opening[] {
     for (const [p] of closing) p.state = "closing";
-    const settled = this.#settled;
-    this.#settled = [];
+    // What batches came to can wait for a quiet moment, but not for ever.
+    const settled = this.#settled.length < MOST_UNSETTLED ? [] : this.#settled.splice(0);
     try {
       this.#ledger.transaction(() => {
         for (const p of settled) if (p.state === "open") this.#ledger.update(p);
@@ -170,7 +176,11 @@ export class Execution {
     }
   }
 
-  async #apply(opening: Opening[], closing: [Pinhole, CloseReason][]): Promise<void> {
+  async #apply(
+    opening: Opening[],
+    closing: [Pinhole, CloseReason][],
+    asked: number,
+  ): Promise<void> {
     const changes: EnforcerChange[] = [];
     // A tuple that several pinholes share is opened with the first and closed with the last of them.
     const leaving = new Map<string, Pinhole>();
@@ -189,7 +199,8 @@ export class Execution {
       if (r !== undefined && !r.ok) failed.set(p, r);
     });
     const now = Date.now();
-    opening.forEach((o, i) => this.#opened(o, results[last.length + i], now));
+    const openMs = Math.round((performance.now() - asked) * 1000) / 1000;
+    opening.forEach((o, i) => this.#opened(o, results[last.length + i], now, openMs));
     this.#closed(closing, failed, now);
     const ended = closing.filter(([p, reason]) =>
       p.state === "closed" && (FORCED.has(reason) || p.tuple.protocol === "udp")
@@ -229,7 +240,8 @@ export class Execution {
     );
   }
 
-  #opened(o: Opening, result: ChangeResult | undefined, now: number): void {
+  /** @param openMs how long it took, for the one of the batch that came first. */
+  #opened(o: Opening, result: ChangeResult | undefined, now: number, openMs: number): void {
     const p = o.pinhole;
     if (result?.ok !== true) {
       return this.#forget(o, result === undefined ? "no answer" : result.message);
@@ -239,10 +251,9 @@ export class Execution {
     p.leasedUntil = now + this.#lease * 1000;
     this.#settled.push(p);
     o.answer({ kind: "open", id: p.id, why: p.rule });
-    const openMs = Math.round((performance.now() - o.asked) * 1000) / 1000;
     this.#audit.add("pinhole.opened", () => ({
       ...pinholeFields(p),
-      ...(o.boundAt === undefined ? {} : { bound_at: new Date(o.boundAt).toISOString() }),
+      ...(o.boundAt === undefined ? {} : { bound_at: isoTime(o.boundAt) }),
       open_ms: openMs,
     }), now);
   }

@@ -21,8 +21,9 @@ export class LocalAddresses {
   has(address: IpAddress): boolean {
     if (ipKind(address) === "loopback") return true;
     if (this.#known.has(address.text)) return true;
-    // The clock of performance.now does not jump; 0 at the start means: read just now.
-    if (performance.now() - this.#read < REFRESH_MS) return false;
+    const now = Date.now();
+    // A clock that was set back makes us look once more than needed.
+    if (now >= this.#read && now - this.#read < REFRESH_MS) return false;
     this.#refresh();
     return this.#known.has(address.text);
   }
@@ -37,6 +38,6 @@ export class LocalAddresses {
     this.#known = new Set(
       Deno.networkInterfaces().flatMap((i) => parseIp(i.address.split("%")[0] ?? "")?.text ?? []),
     );
-    this.#read = performance.now();
+    this.#read = Date.now();
   }
 }

@@ -19,7 +19,7 @@ export interface SocketFacts {
 }
 
 const SOL_SOCKET = 1;
-const SO = { TYPE: 3, PROTOCOL: 38, DOMAIN: 39, COOKIE: 57, NETNS_COOKIE: 71 } as const;
+const SO = { PROTOCOL: 38, COOKIE: 57, NETNS_COOKIE: 71 } as const;
 const AF = { INET: 2, INET6: 10 } as const;
 const PROTOCOL = { TCP: 6, UDP: 17 } as const;
 
@@ -27,10 +27,10 @@ const value = new DataView(new ArrayBuffer(8));
 const length = new Uint32Array(1);
 const name = new Uint8Array(128);
 
-function option(fd: number, which: number, size: 4 | 8): bigint | undefined {
+/** False when the socket has no such option. The value is in {@link value}. */
+function read(fd: number, which: number, size: 4 | 8): boolean {
   length[0] = size;
-  if (libc.getsockopt(fd, SOL_SOCKET, which, value, length) < 0) return undefined;
-  return size === 4 ? BigInt(value.getInt32(0, true)) : value.getBigUint64(0, true);
+  return libc.getsockopt(fd, SOL_SOCKET, which, value, length) >= 0;
 }
 
 /**
@@ -39,28 +39,41 @@ function option(fd: number, which: number, size: 4 | 8): bigint | undefined {
  * @returns `undefined` when the descriptor is not a TCP or UDP socket over IPv4 or IPv6.
  */
 export function socketFacts(fd: number): SocketFacts | undefined {
-  const domain = Number(option(fd, SO.DOMAIN, 4) ?? -1n);
-  const protocol = Number(option(fd, SO.PROTOCOL, 4) ?? -1n);
-  if (domain !== AF.INET && domain !== AF.INET6) return undefined;
-  if (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP) return undefined;
   length[0] = name.length;
   if (libc.getsockname(fd, name, length) < 0) return undefined;
-  const cookie = option(fd, SO.COOKIE, 8);
-  if (cookie === undefined) return undefined;
+  const family = (name[0] as number) | ((name[1] as number) << 8);
+  // The family is that of the domain for these two, and no other domain has it.
+  if (family !== AF.INET && family !== AF.INET6) return undefined;
+  if (!read(fd, SO.PROTOCOL, 4)) return undefined;
+  const protocol = value.getInt32(0, true);
+  if (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP) return undefined;
+  if (!read(fd, SO.COOKIE, 8)) return undefined;
+  const cookie = value.getBigUint64(0, true);
   return {
     protocol: protocol === PROTOCOL.TCP ? "tcp" : "udp",
-    address: ipFromBytes(domain === AF.INET ? name.subarray(4, 8) : name.subarray(8, 24)),
+    address: family === AF.INET ? address4() : ipFromBytes(name.subarray(8, 24)),
     port: ((name[2] as number) << 8) | (name[3] as number),
     cookie,
-    namespace: option(fd, SO.NETNS_COOKIE, 8) ?? 0n,
+    namespace: read(fd, SO.NETNS_COOKIE, 8) ? value.getBigUint64(0, true) : 0n,
   };
+}
+
+/** The last address: a host's sockets have few different ones. */
+let last = ipFromBytes(new Uint8Array(4));
+
+function address4(): IpAddress {
+  const { bytes } = last;
+  if (
+    bytes[0] !== name[4] || bytes[1] !== name[5] || bytes[2] !== name[6] || bytes[3] !== name[7]
+  ) last = ipFromBytes(name.subarray(4, 8));
+  return last;
 }
 
 /** The identity of the network namespace that this process is in; 0n where the kernel has none. */
 export function ownNamespace(): bigint {
   const fd = libc.socket(AF.INET, 2 | 0o2000000, 0);
   if (fd < 0) return 0n;
-  const cookie = option(fd, SO.NETNS_COOKIE, 8) ?? 0n;
+  const cookie = read(fd, SO.NETNS_COOKIE, 8) ? value.getBigUint64(0, true) : 0n;
   libc.close(fd);
   return cookie;
 }

@@ -2,7 +2,8 @@
  * A server that asks for pinholes as fast as it can, to measure bind() as a program sees it.
  *
  *   bind_load ADDRESS CONTROL-PORT latency COUNT    one process binds COUNT times, one after the other
- *   bind_load ADDRESS CONTROL-PORT storm COUNT      COUNT processes bind once each, at the same moment
+ *   bind_load ADDRESS CONTROL-PORT storm COUNT      COUNT processes bind once each, at the same moment;
+ *                                                   each runs and has its socket before that
  *   bind_load ADDRESS CONTROL-PORT hold COUNT       like storm; the processes then live until killed
  *
  * Waits for one control connection first, whose far end is the host that the pinholes are for. Prints one
@@ -12,6 +13,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,20 +42,25 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* One timed bind to a port of the kernel's choice; the socket stays open. */
-static int bind_once(uint64_t *start, uint64_t *end)
+static int new_socket(void)
 {
-	struct sockaddr_in address = local;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		die("socket");
+	return fd;
+}
+
+/* One timed bind to a port of the kernel's choice. */
+static void bind_once(int fd, uint64_t *start, uint64_t *end)
+{
+	struct sockaddr_in address = local;
+
 	address.sin_port = 0;
 	*start = now();
 	if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
 		die("bind");
 	*end = now();
-	return fd;
 }
 
 static void await_control(void)
@@ -90,19 +97,29 @@ static void latency(long count)
 		die("calloc");
 	for (long i = 0; i < count; i++) {
 		uint64_t start, end;
-		int fd = bind_once(&start, &end);
+		int fd = new_socket();
 
+		bind_once(fd, &start, &end);
 		times[i] = end - start;
 		close(fd);
 	}
 	print("latency", times, count, now() - first);
 }
 
-/* Processes start together when the pipe that they all read is closed. */
+/* Where the processes of a storm leave their times, and how many of them are done. */
+struct shared {
+	_Atomic long done;
+	uint64_t time[][2];
+};
+
+/*
+ * Processes start together when the pipe that they all read is closed. The last one to be done says so, since
+ * a parent that woke up for each would be measured as well.
+ */
 static void storm(long count, int hold)
 {
-	uint64_t *shared = mmap(NULL, (size_t)count * 16, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *shared = mmap(NULL, sizeof *shared + (size_t)count * 16,
+				     PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t *times = calloc((size_t)count, sizeof *times);
 	uint64_t first = UINT64_MAX, last = 0;
 	int start[2], done[2], ready[2];
@@ -119,10 +136,11 @@ static void storm(long count, int hold)
 			continue;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(start[1]);
+		int fd = new_socket();
 		if (write(ready[1], "r", 1) != 1 || read(start[0], &byte, 1) != 0)
 			_exit(1);
-		bind_once(&shared[i * 2], &shared[i * 2 + 1]);
-		if (write(done[1], "d", 1) != 1)
+		bind_once(fd, &shared->time[i][0], &shared->time[i][1]);
+		if (atomic_fetch_add(&shared->done, 1) + 1 == count && write(done[1], "d", 1) != 1)
 			_exit(1);
 		pause();
 		_exit(0);
@@ -132,13 +150,14 @@ static void storm(long count, int hold)
 			die("ready");
 	close(start[0]);
 	close(start[1]);
-	for (long i = 0; i < count; i++)
-		if (read(done[0], &byte, 1) != 1)
-			die("done");
+	if (read(done[0], &byte, 1) != 1)
+		die("done");
 	for (long i = 0; i < count; i++) {
-		times[i] = shared[i * 2 + 1] - shared[i * 2];
-		first = shared[i * 2] < first ? shared[i * 2] : first;
-		last = shared[i * 2 + 1] > last ? shared[i * 2 + 1] : last;
+		uint64_t began = shared->time[i][0], ended = shared->time[i][1];
+
+		times[i] = ended - began;
+		first = began < first ? began : first;
+		last = ended > last ? ended : last;
 	}
 	print(hold ? "hold" : "storm", times, count, last - first);
 	if (hold)
