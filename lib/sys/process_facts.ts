@@ -58,3 +58,19 @@ export function bootId(): string {
 function isNoSuchProcess(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ESRCH";
 }
+
+/** Clock ticks a second in /proc; 100 on all Linux that there is (getconf CLK_TCK). */
+const TICKS = 100;
+
+/** Processor time that a process has used, in seconds; undefined when it is gone. */
+export function processSeconds(pid: number): number | undefined {
+  try {
+    const text = Deno.readTextFileSync(`/proc/${pid}/stat`);
+    // The name, in parentheses, may contain anything.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) / TICKS;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

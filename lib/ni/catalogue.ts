@@ -1,0 +1,52 @@
+/**
+ * The scanners that come with Diaper, each with the rights that it needs for what it is for. An administrator's
+ * configuration takes their place.
+ *
+ * @module
+ */
+import { cageCommand } from "../sys/cage.ts";
+import type { ScannerRights } from "./rights.ts";
+
+/** Rights and bounds that are not told. */
+export const USUAL_RIGHTS: ScannerRights = {
+  read: [],
+  contain: [],
+  injections: [],
+  alertsPerMinute: 60,
+  memory: 512 * 1024 * 1024,
+  cpu: 80,
+  queueFrames: 4096,
+  queueBytes: 4 * 1024 * 1024,
+  holdLimit: 120_000,
+  onFailure: "open",
+  options: {},
+};
+
+const BUILT_IN: Readonly<Record<string, Partial<ScannerRights> & { readonly summary: string }>> = {
+  codered: {
+    summary: "worms: many connections to addresses that no name was translated to",
+    read: ["port 53", "tcp"],
+    contain: ["tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn", "ip6"],
+  },
+};
+
+/** Names of the scanners that come with Diaper, with what each is for. */
+export function builtInScanners(): { readonly name: string; readonly summary: string }[] {
+  return Object.entries(BUILT_IN).map(([name, { summary }]) => ({ name, summary }));
+}
+
+/** The usual rights of a scanner; undefined when there is none of that name. */
+export function usualRights(name: string): ScannerRights | undefined {
+  if (!Object.hasOwn(BUILT_IN, name)) return undefined;
+  const { summary: _, ...rights } = BUILT_IN[name] as Partial<ScannerRights> & { summary: string };
+  return { ...USUAL_RIGHTS, ...rights };
+}
+
+/**
+ * The command that starts a scanner of Diaper's in its cage.
+ *
+ * @param place a small number that no other running scanner of this NI has: it gets a user of its own.
+ */
+export function scannerCommand(name: string, rights: ScannerRights, place: number): string[] {
+  return cageCommand(name, rights.memory, place);
+}

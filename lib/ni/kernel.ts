@@ -1,0 +1,465 @@
+/**
+ * The NI kernel (CMU-CS-02-144, section 4.3): takes each frame, drops what a prevent rule covers, gives it to the scanners
+ * that subscribed to it, and forwards it when every scanner that may contain it says pass.
+ *
+ * It knows nothing of interfaces, processes or files: whoever runs it gives it frames and the time, inline and
+ * over captures alike.
+ *
+ * @module
+ */
+import { Packet, TCP } from "../net/packet.ts";
+import type { FrameMemory } from "../sys/packet_socket.ts";
+import { flowId, flowKey } from "./flow_id.ts";
+import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
+import { type HeldFrame, HeldFrames } from "./held_frames.ts";
+import type { FrameCopy } from "./recent_frames.ts";
+import { type FrameFilter, frameFilter, RightsChecker, type ScannerRights } from "./rights.ts";
+import {
+  type ScannerAlert,
+  type ScannerCounters,
+  scannerCounters,
+  ScannerSession,
+} from "./scanner_session.ts";
+
+/** A rule whose frames are dropped by the kernel itself. */
+export interface PreventRule {
+  readonly name: string;
+  /** Of pcap-filter(7). */
+  readonly filter: string;
+}
+
+/** How frames leave. `copy` frames are not in the receive memory and must be sent before this returns. */
+export interface KernelOutput {
+  /** Sends a frame on its way. Its memory is not changed before {@link NiKernel.settle}. */
+  forward(
+    memory: FrameMemory,
+    start: number,
+    end: number,
+    direction: Direction,
+    at: { seconds: number; nanoseconds: number; wireLength: number },
+  ): void;
+  /** A line for the log of events. */
+  event(event: Readonly<Record<string, unknown>>): void;
+  /** A scanner must be ended. */
+  broken(scanner: string, why: string): void;
+}
+
+/** What the kernel is made with. */
+export interface KernelOptions {
+  readonly linkType: number;
+  readonly prevent: readonly PreventRule[];
+  readonly scanners: ReadonlyMap<string, ScannerRights>;
+  readonly hostNetworks: readonly string[];
+  /** Frames that wait for verdicts at most. */
+  readonly heldFrames?: number;
+}
+
+/** Counts of one rule. */
+export interface RuleCounters {
+  readonly name: string;
+  readonly filter: string;
+  frames: number;
+  bytes: number;
+}
+
+/** What became of all frames. */
+export interface KernelCounters {
+  received: number;
+  forwarded: number;
+  /** By a prevent rule. */
+  prevented: number;
+  /** By a scanner's verdict. */
+  cut: number;
+  /** Because a scanner failed that is `on_failure: closed`. */
+  failedClosed: number;
+  /** Waiting now. */
+  held: number;
+  injected: number;
+}
+
+/** What became of a frame when it came. */
+export type Outcome = "forwarded" | "dropped" | "held";
+
+interface Slot {
+  readonly name: string;
+  readonly rights: ScannerRights;
+  readonly checker: RightsChecker;
+  readonly counters: ScannerCounters;
+  session: ScannerSession | undefined;
+  /** Flows that it has seen enough of. */
+  readonly finished: Set<string>;
+  /** What the last process got: while there is none, its frames meet `on_failure`. */
+  grants: ScannerSession["grants"];
+}
+
+/** The kernel. */
+export class NiKernel {
+  /** Counts of all frames. */
+  readonly counters: KernelCounters = {
+    received: 0,
+    forwarded: 0,
+    prevented: 0,
+    cut: 0,
+    failedClosed: 0,
+    held: 0,
+    injected: 0,
+  };
+  /** Counts of each prevent rule. */
+  readonly rules: readonly RuleCounters[];
+  readonly #prevent: readonly FrameFilter[];
+  readonly #scanners = new Map<string, Slot>();
+  readonly #slots: Slot[] = [];
+  readonly #held: HeldFrames;
+  readonly #output: KernelOutput;
+  readonly #options: KernelOptions;
+  readonly #packet = new Packet();
+  readonly #untagged = new Uint8Array(66 * 1024);
+  #number = 0;
+  #now = { seconds: 0, nanoseconds: 0 };
+
+  /** @throws {FilterError} when a filter is not one. */
+  constructor(options: KernelOptions, output: KernelOutput) {
+    this.#options = options;
+    this.#output = output;
+    this.#held = new HeldFrames(options.heldFrames ?? 8192);
+    this.#prevent = options.prevent.map(({ filter }) => frameFilter(filter, options.linkType));
+    this.rules = options.prevent.map(({ name, filter }) => ({ name, filter, frames: 0, bytes: 0 }));
+    for (const [name, rights] of options.scanners) {
+      const slot: Slot = {
+        name,
+        rights,
+        checker: new RightsChecker(rights, options.linkType),
+        counters: scannerCounters(),
+        session: undefined,
+        grants: [],
+        finished: new Set(),
+      };
+      this.#scanners.set(name, slot);
+      this.#slots.push(slot);
+    }
+  }
+
+  /** Milliseconds since the epoch, as the kernel was told last. */
+  get now(): number {
+    return milliseconds(this.#now);
+  }
+
+  /** Counts of a scanner. */
+  scannerCounters(name: string): ScannerCounters | undefined {
+    return this.#scanners.get(name)?.counters;
+  }
+
+  /** Frames and requests are of this time from now on. */
+  setTime(seconds: number, nanoseconds: number): void {
+    this.#now = { seconds, nanoseconds };
+  }
+
+  /** Begins a conversation with a new process of a scanner. */
+  connect(name: string): ScannerSession {
+    const slot = this.#slot(name);
+    const session = new ScannerSession(
+      name,
+      slot.rights,
+      slot.checker,
+      { linkType: this.#options.linkType, hostNetworks: this.#options.hostNetworks },
+      slot.counters,
+      {
+        verdict: (frame, pass) => this.#verdict(frame, pass),
+        inject: (frame, direction, injection) => this.#inject(slot, frame, direction, injection),
+        alert: (alert) => this.#alert(slot, alert),
+        finished: (frame) => this.#finished(slot, frame),
+        broken: (why) => {
+          this.disconnect(session);
+          this.#output.broken(name, why);
+        },
+      },
+    );
+    slot.session = session;
+    return session;
+  }
+
+  /** A scanner's process is gone: what it was to decide is decided by its `on_failure`. */
+  disconnect(session: ScannerSession): void {
+    const slot = this.#slot(session.name);
+    session.end();
+    if (slot.session !== session) return;
+    slot.grants = session.grants;
+    slot.session = undefined;
+    for (const number of [...session.awaited]) {
+      session.awaited.delete(number);
+      this.#failed(slot, number);
+    }
+  }
+
+  /**
+   * Takes a frame.
+   *
+   * @param memory that holds it, with room for a virtio-net header before it.
+   * @param frame its number is given here.
+   */
+  frame(memory: FrameMemory, frame: FrameRef): Outcome {
+    frame.number = ++this.#number;
+    this.setTime(frame.seconds, frame.nanoseconds);
+    this.counters.received++;
+    const tag = tagLength(frame, this.#options.linkType);
+    for (const [i, rule] of this.#prevent.entries()) {
+      if (!this.#matches(rule, frame, tag)) continue;
+      const counters = this.rules[i] as RuleCounters;
+      counters.frames++;
+      counters.bytes += frame.wireLength;
+      this.counters.prevented++;
+      return "dropped";
+    }
+    return this.#scan(memory, frame, tag);
+  }
+
+  /** What was forwarded has been sent: its memory may be used again. */
+  settle(): void {
+    this.#held.settle();
+  }
+
+  /** Gives up on verdicts that have been waited for too long. To be called now and then. */
+  expire(): void {
+    const now = this.now;
+    for (const held of [...this.#held.values()]) {
+      const age = now - milliseconds(held);
+      for (const slot of this.#slots) {
+        if (age <= slot.rights.holdLimit || slot.session?.awaited.has(held.number) !== true) {
+          continue;
+        }
+        // What it still says about the frame is late, and then wrong: it must hear that it is over.
+        this.#output.broken(
+          slot.name,
+          `no verdict for frame ${held.number} in ${slot.rights.holdLimit} ms`,
+        );
+        this.disconnect(slot.session);
+      }
+    }
+  }
+
+  /** The earliest time at which a scanner wants to be told of the time; undefined: none does. */
+  nextWake(): number | undefined {
+    let next: number | undefined;
+    for (const { session } of this.#slots) {
+      const wake = session?.wake;
+      if (wake !== undefined && (next === undefined || wake < next)) next = wake;
+    }
+    return next;
+  }
+
+  /** Tells the time to scanners that asked for it. */
+  wake(): void {
+    for (const { session } of this.#slots) {
+      if (session?.wake !== undefined && session.wake <= this.now) {
+        session.time(this.#now.seconds, this.#now.nanoseconds);
+      }
+    }
+  }
+
+  #slot(name: string): Slot {
+    const slot = this.#scanners.get(name);
+    if (slot === undefined) throw new RangeError(`Cannot find a scanner named ${name}`);
+    return slot;
+  }
+
+  /** Runs a filter over a frame; `tag` is the length of its outer tag, which most filters do not see. */
+  #matches(filter: FrameFilter, frame: FrameRef, tag: number): boolean {
+    const { data, start, end, wireLength } = frame;
+    if (tag === 0 || filter.tagged) return filter.match(data, start, end, wireLength, -1) !== 0;
+    const untagged = this.#untagged;
+    untagged.set(data.subarray(start, start + 12), 0);
+    untagged.set(data.subarray(start + 12 + tag, end), 12);
+    return filter.match(untagged, 0, end - start - tag, wireLength - tag, -1) !== 0;
+  }
+
+  #scan(memory: FrameMemory, frame: FrameRef, tag: number): Outcome {
+    let held: HeldFrame | undefined;
+    let dropped = false;
+    for (const slot of this.#slots) {
+      const { bits, contain } = this.#subscriptions(slot, frame, tag);
+      if (bits === 0 || this.#isFinished(slot, frame)) continue;
+      if (!contain) {
+        slot.session?.deliver(frame, bits, false);
+        continue;
+      }
+      if (held === undefined && !dropped) {
+        held = this.#held.hold(frame, 0);
+      }
+      // Without room to hold it, nobody can decide.
+      const failure = held === undefined ? "queue" : slot.session?.deliver(frame, bits, true) ??
+        (slot.session === undefined ? "down" : undefined);
+      if (failure === undefined) (held as HeldFrame).pending++;
+      else dropped ||= this.#decideByFailure(slot);
+    }
+    if (held !== undefined) {
+      held.cut ||= dropped;
+      if (held.pending > 0) {
+        this.counters.held = this.#held.size;
+        return "held";
+      }
+      this.#held.release(held);
+    }
+    if (dropped) {
+      this.counters.failedClosed++;
+      return "dropped";
+    }
+    this.#forward(memory, frame);
+    return "forwarded";
+  }
+
+  #subscriptions(slot: Slot, frame: FrameRef, tag: number): { bits: number; contain: boolean } {
+    let bits = 0;
+    let contain = false;
+    const grants = slot.session?.grants ?? slot.grants;
+    for (const [i, grant] of grants.entries()) {
+      if (grant.right === undefined || !this.#matches(grant.asked, frame, tag)) continue;
+      if (!grant.within.some((filter) => this.#matches(filter, frame, tag))) continue;
+      bits |= 1 << i;
+      contain ||= grant.right === "contain";
+    }
+    return { bits, contain };
+  }
+
+  /** True when the frame must be dropped. */
+  #decideByFailure(slot: Slot): boolean {
+    if (slot.rights.onFailure === "closed") {
+      slot.counters.failedClosed++;
+      return true;
+    }
+    slot.counters.failedOpen++;
+    return false;
+  }
+
+  #forward(
+    memory: FrameMemory,
+    frame: Pick<FrameRef, "start" | "end" | "direction" | "seconds" | "nanoseconds" | "wireLength">,
+  ): void {
+    this.counters.forwarded++;
+    this.#output.forward(memory, frame.start, frame.end, frame.direction, frame);
+  }
+
+  #verdict(number: number, pass: boolean): void {
+    const held = this.#held.get(number);
+    if (held === undefined) return;
+    if (!pass && !held.cut) {
+      held.cut = true;
+      this.counters.cut++;
+    }
+    this.#decided(held);
+  }
+
+  #failed(slot: Slot, number: number): void {
+    const held = this.#held.get(number);
+    if (held === undefined) return;
+    if (this.#decideByFailure(slot) && !held.cut) {
+      held.cut = true;
+      this.counters.failedClosed++;
+    }
+    this.#decided(held);
+  }
+
+  #decided(held: HeldFrame): void {
+    if (--held.pending > 0) return;
+    if (!held.cut) this.#forward(held.memory, { ...held, ...this.#now });
+    this.#held.release(held);
+    this.counters.held = this.#held.size;
+  }
+
+  #inject(slot: Slot, frame: Uint8Array, direction: Direction, name: string): void {
+    this.counters.injected++;
+    const held = new FrameRef();
+    held.data = Uint8Array.from(frame);
+    held.end = frame.length;
+    held.number = ++this.#number;
+    const copy = this.#held.hold(held, 0);
+    if (copy === undefined) return this.#output.broken(slot.name, `no room to inject ${name}`);
+    // Towards the host it looks as if it came from the network, and the other way round.
+    this.#output.forward(copy.memory, copy.start, copy.end, direction, {
+      ...this.#now,
+      wireLength: frame.length,
+    });
+    this.#held.release(copy);
+  }
+
+  #alert(slot: Slot, alert: ScannerAlert): void {
+    const [first] = alert.frames;
+    this.#output.event({
+      timestamp: first === undefined
+        ? timestamp(this.#now.seconds, this.#now.nanoseconds)
+        : timestamp(first.seconds, first.nanoseconds),
+      ...(first === undefined ? {} : this.#flowFields(first)),
+      event_type: "alert",
+      alert: {
+        signature: alert.signature,
+        category: alert.category,
+        severity: alert.severity,
+        action: alert.action,
+      },
+      scanner: slot.name,
+      detail: alert.detail,
+      ...(alert.frames.length === 0 ? {} : {
+        frames: alert.frames.map((frame) => ({
+          number: frame.number,
+          timestamp: timestamp(frame.seconds, frame.nanoseconds),
+          direction: frame.direction,
+          wire_length: frame.wireLength,
+          bytes: frame.bytes.toBase64(),
+        })),
+      }),
+    });
+  }
+
+  #flowFields(frame: FrameCopy): Record<string, unknown> {
+    const p = this.#packet.decode(frame.bytes, 0, frame.bytes.length, this.#options.linkType);
+    if (p.version === 0) return {};
+    const protocols: Readonly<Record<number, string>> = {
+      1: "ICMP",
+      6: "TCP",
+      17: "UDP",
+      58: "IPv6-ICMP",
+    };
+    return {
+      flow_id: flowId(flowKey(p)),
+      src_ip: p.source().text,
+      ...(p.hasPorts ? { src_port: p.sourcePort } : {}),
+      dest_ip: p.destination().text,
+      ...(p.hasPorts ? { dest_port: p.destinationPort } : {}),
+      proto: protocols[p.protocol] ?? String(p.protocol),
+    };
+  }
+
+  #finished(slot: Slot, frame: FrameCopy): void {
+    const p = this.#packet.decode(frame.bytes, 0, frame.bytes.length, this.#options.linkType);
+    if (p.version === 0) return;
+    slot.finished.add(flowKey(p));
+    if (slot.finished.size <= MOST_FINISHED) return;
+    for (const oldest of slot.finished) {
+      slot.finished.delete(oldest);
+      return;
+    }
+  }
+
+  /** Whether the scanner has said that it need not see the frame's flow. */
+  #isFinished(slot: Slot, frame: FrameRef): boolean {
+    if (slot.finished.size === 0) return false;
+    const p = this.#packet.decode(frame.data, frame.start, frame.end, this.#options.linkType);
+    if (p.version === 0) return false;
+    const key = flowKey(p);
+    if (!slot.finished.has(key)) return false;
+    // The same addresses and ports again are another connection.
+    if (!p.isTcp || (p.tcpFlags & (TCP.SYN | TCP.ACK)) !== TCP.SYN) return true;
+    slot.finished.delete(key);
+    return false;
+  }
+}
+
+/** Finished flows that are remembered of each scanner; of older ones it sees more than it must. */
+const MOST_FINISHED = 65_536;
+
+/** Bytes of a frame's outer VLAN tag. */
+function tagLength(frame: FrameRef, linkType: number): number {
+  if (linkType !== 1 || frame.end - frame.start < 18) return 0;
+  const type = ((frame.data[frame.start + 12] as number) << 8) |
+    (frame.data[frame.start + 13] as number);
+  return type === 0x8100 || type === 0x88a8 || type === 0x9100 ? 4 : 0;
+}

@@ -1,0 +1,109 @@
+/**
+ * What a scanner may do: rights that the administrator gave it (CMU-CS-02-144, section 3.2). A scanner can get less than
+ * it asks, never more.
+ *
+ * @module
+ */
+import { type BpfFunction, compileBpf } from "../net/bpf.ts";
+import { compileFilter, FilterError } from "../sys/libpcap.ts";
+
+/** A registered frame, which a scanner can have sent, whole and as it is. */
+export interface Injection {
+  readonly name: string;
+  readonly frame: Uint8Array;
+}
+
+/** The rights and bounds of one scanner. */
+export interface ScannerRights {
+  /** Filters of frames that it may read; empty strings match all. */
+  readonly read: readonly string[];
+  /** Filters of frames that it may hold, cut and pass. Includes the right to read them. */
+  readonly contain: readonly string[];
+  readonly injections: readonly Injection[];
+  /** Alerts a minute; more are counted and dropped. */
+  readonly alertsPerMinute: number;
+  /** Bytes of memory. */
+  readonly memory: number;
+  /** Percent of one processor over ten seconds. */
+  readonly cpu: number;
+  /** Frames that may wait for its verdict, and bytes that may wait to be read by it. */
+  readonly queueFrames: number;
+  readonly queueBytes: number;
+  /** Milliseconds that a frame may wait for its verdict. */
+  readonly holdLimit: number;
+  /** What its contain subscription means while it is late, dead or broken. */
+  readonly onFailure: "open" | "closed";
+  /** Passed on to it. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** A filter as the kernel runs it. */
+export interface FrameFilter {
+  readonly text: string;
+  /**
+   * The filter looks at VLAN tags itself. Others see frames without their outer tag, as in the kernel, which has
+   * taken it out before filters see a frame.
+   */
+  readonly tagged: boolean;
+  readonly match: BpfFunction;
+}
+
+/**
+ * Compiles a filter for frames of a link type.
+ *
+ * @throws {FilterError} when it is not one.
+ */
+export function frameFilter(text: string, linkType: number): FrameFilter {
+  return {
+    text,
+    tagged: /\bvlan\b/.test(text),
+    match: compileBpf(compileFilter(text, linkType)),
+  };
+}
+
+/** What became of a request for frames. */
+export type Grant =
+  | {
+    readonly right: "read" | "contain";
+    readonly asked: FrameFilter;
+    readonly within: readonly FrameFilter[];
+    readonly why: string;
+  }
+  | { readonly right: undefined; readonly why: string };
+
+/** Decides about requests of one scanner for frames. */
+export class RightsChecker {
+  readonly #read: readonly FrameFilter[];
+  readonly #contain: readonly FrameFilter[];
+  readonly #linkType: number;
+
+  /** @throws {FilterError} when a filter in the rights is not one. */
+  constructor(rights: ScannerRights, linkType: number) {
+    this.#linkType = linkType;
+    this.#contain = rights.contain.map((text) => frameFilter(text, linkType));
+    // Who may hold a frame may read it.
+    this.#read = [
+      ...rights.read.map((text) => frameFilter(text, linkType)),
+      ...this.#contain,
+    ];
+  }
+
+  /** Answers a request: the frames that it asks for and the rights allow both, or why there are none. */
+  decide(text: string, right: "read" | "contain"): Grant {
+    let asked: FrameFilter;
+    try {
+      asked = frameFilter(text, this.#linkType);
+    } catch (error) {
+      if (!(error instanceof FilterError)) throw error;
+      return { right: undefined, why: error.message };
+    }
+    if (right === "contain" && this.#contain.length > 0) {
+      return { right, asked, within: this.#contain, why: "" };
+    }
+    if (this.#read.length === 0) {
+      return { right: undefined, why: "the administrator lets this scanner see no frames" };
+    }
+    const why = right === "contain" ? "the administrator lets this scanner read only" : "";
+    return { right: "read", asked, within: this.#read, why };
+  }
+}

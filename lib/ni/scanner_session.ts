@@ -1,0 +1,387 @@
+/**
+ * The NI kernel's end of the conversation with one scanner (docs/protocols/scanner.md): everything that comes is
+ * checked, and a scanner that breaks the protocol or answers for what it was not asked is ended.
+ *
+ * @module
+ */
+import {
+  DIRECTION,
+  FLAG_VERDICT,
+  HEADER_SIZE,
+  MESSAGE,
+  MessageBuffer,
+  MessageReader,
+  PROTOCOL_VERSION,
+  RIGHT,
+  VERDICT,
+} from "../../niapp/sdk/protocol.ts";
+import type { Direction, FrameRef } from "./frame.ts";
+import { type FrameCopy, RecentFrames } from "./recent_frames.ts";
+import { type Grant, RightsChecker, type ScannerRights } from "./rights.ts";
+
+/** What a scanner says of a finding, as far as it is well-formed. */
+export interface ScannerAlert {
+  readonly signature: string;
+  readonly category: string;
+  readonly severity: 1 | 2 | 3;
+  readonly action: "allowed" | "blocked";
+  readonly detail: Readonly<Record<string, unknown>>;
+  /** Copies of frames that go with it. */
+  readonly frames: readonly FrameCopy[];
+}
+
+/** What a session tells the kernel. */
+export interface SessionEvents {
+  /** A decision about a frame that was waited for. */
+  verdict(frame: number, pass: boolean): void;
+  /** A registered frame is to be sent. */
+  inject(frame: Uint8Array, direction: Direction, name: string): void;
+  alert(alert: ScannerAlert): void;
+  /** The flow of this frame need not be seen any more. */
+  finished(frame: FrameCopy): void;
+  /** The scanner broke a rule: it must be ended. */
+  broken(why: string): void;
+}
+
+/** Facts for the greeting. */
+export interface SessionSettings {
+  readonly linkType: number;
+  readonly hostNetworks: readonly string[];
+}
+
+/** Why a frame was not given to a scanner. */
+export type Undelivered = "queue" | "down";
+
+/** Frames and bytes kept for alerts. */
+const RECENT_BYTES = 1024 * 1024;
+const MAX_ALERT_FRAMES = 1024;
+const MAX_ALERT_TEXT = 32 * 1024;
+const MAX_SUBSCRIPTIONS = 16;
+
+/** Counts of one scanner, over all its processes. */
+export interface ScannerCounters {
+  /** Frames given to it. */
+  frames: number;
+  bytes: number;
+  passed: number;
+  cut: number;
+  injected: number;
+  alerts: number;
+  /** Alerts over the limit. */
+  alertsDropped: number;
+  /** Frames that it should have read and could not, since it was too slow. */
+  lost: number;
+  /** Frames about which its `on_failure` decided. */
+  failedOpen: number;
+  failedClosed: number;
+}
+
+/** New counters. */
+export function scannerCounters(): ScannerCounters {
+  return {
+    frames: 0,
+    bytes: 0,
+    passed: 0,
+    cut: 0,
+    injected: 0,
+    alerts: 0,
+    alertsDropped: 0,
+    lost: 0,
+    failedOpen: 0,
+    failedClosed: 0,
+  };
+}
+
+/** One scanner process, from greeting to end. */
+export class ScannerSession {
+  readonly name: string;
+  /** Messages for the scanner. */
+  readonly out = new MessageBuffer(1 << 17);
+  /** What the scanner asked for, in order, and got. */
+  readonly grants: Grant[] = [];
+  /** Frames that it must decide about. */
+  readonly awaited = new Set<number>();
+  /** The last token that it answered. */
+  done = 0;
+  /** When it wants to be told of the time: milliseconds since the epoch. */
+  wake: number | undefined;
+  /** Said what it wants at the start. */
+  greeted = false;
+  #ended = false;
+  #lost = 0;
+  #alertsThisMinute = 0;
+  #minute = -1;
+  readonly #rights: ScannerRights;
+  readonly #checker: RightsChecker;
+  readonly #events: SessionEvents;
+  readonly #counters: ScannerCounters;
+  readonly #reader = new MessageReader(1 << 18);
+  readonly #recent = new RecentFrames(RECENT_BYTES);
+  #now = 0;
+
+  /** @param checker shared by all processes of the scanner. */
+  constructor(
+    name: string,
+    rights: ScannerRights,
+    checker: RightsChecker,
+    settings: SessionSettings,
+    counters: ScannerCounters,
+    events: SessionEvents,
+  ) {
+    this.name = name;
+    this.#rights = rights;
+    this.#checker = checker;
+    this.#events = events;
+    this.#counters = counters;
+    this.out.begin(MESSAGE.WELCOME).u16(PROTOCOL_VERSION).u16(0);
+    this.out.raw(
+      new TextEncoder().encode(JSON.stringify({
+        options: rights.options,
+        host_networks: settings.hostNetworks,
+        link_type: settings.linkType,
+        injections: rights.injections.map((i) => i.name),
+      })),
+    ).end();
+  }
+
+  /** Where the next bytes of the scanner are to be put. */
+  space(): Uint8Array<ArrayBuffer> {
+    return this.#reader.space();
+  }
+
+  /** Works on bytes that were put to {@link space}. `now` in milliseconds since the epoch. */
+  take(count: number, now: number): void {
+    this.#now = now;
+    const problem = this.#reader.take(count, (type, start, end) => {
+      if (!this.#ended) this.#message(type, start, end);
+    });
+    if (problem !== undefined) this.#broken(problem);
+  }
+
+  /**
+   * Gives a frame to the scanner.
+   *
+   * @param subscriptions bit n: its subscription n matches.
+   * @param held a verdict is waited for.
+   * @returns why it could not be given, when it could not.
+   */
+  deliver(frame: FrameRef, subscriptions: number, held: boolean): Undelivered | undefined {
+    if (this.#ended) return "down";
+    const captured = frame.end - frame.start;
+    const full = this.out.length + captured > this.#rights.queueBytes ||
+      (held && this.awaited.size >= this.#rights.queueFrames);
+    if (full) {
+      if (!held) this.#counters.lost = ++this.#lost;
+      return "queue";
+    }
+    if (this.#lost > 0) this.#tellLost();
+    this.out.begin(MESSAGE.FRAME).u64(frame.number).u32(frame.seconds).u32(frame.nanoseconds);
+    this.out.u32(frame.wireLength).u32(captured);
+    this.out.u8(frame.direction === "to-host" ? DIRECTION.TO_HOST : DIRECTION.FROM_HOST);
+    this.out.u8(held ? FLAG_VERDICT : 0).u16(subscriptions).u32(0);
+    this.out.raw(frame.data, frame.start, frame.end).end();
+    if (held) this.awaited.add(frame.number);
+    this.#recent.add(frame);
+    this.#counters.frames++;
+    this.#counters.bytes += captured;
+    return undefined;
+  }
+
+  /** Tells the time, which {@link wake} asked for. */
+  time(seconds: number, nanoseconds: number): void {
+    this.wake = undefined;
+    this.out.begin(MESSAGE.TIME).u32(seconds).u32(nanoseconds).end();
+  }
+
+  /** Asks for an answer once all that was said before has been worked on. */
+  sync(token: number): void {
+    this.out.begin(MESSAGE.SYNC).u32(token).end();
+  }
+
+  /** Asks the scanner to end. */
+  stop(): void {
+    this.out.begin(MESSAGE.STOP).end();
+  }
+
+  /** Nothing that still comes counts. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  #tellLost(): void {
+    this.out.begin(MESSAGE.LOST).u32(this.#lost).end();
+    this.#lost = 0;
+  }
+
+  #broken(why: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#events.broken(why);
+  }
+
+  #message(type: number, start: number, end: number): void {
+    const least = LEAST[type];
+    if (least === undefined) return this.#broken(`message type ${type} is unknown`);
+    if (end - start < least) return this.#broken(`message type ${type} is too short`);
+    if (!this.greeted && type !== MESSAGE.HELLO) return this.#broken("no HELLO before the rest");
+    const { view } = this.#reader;
+    switch (type) {
+      case MESSAGE.HELLO: {
+        if (this.greeted) return this.#broken("second HELLO");
+        const version = view.getUint16(start, true);
+        if (version !== PROTOCOL_VERSION) return this.#broken(`protocol version ${version}`);
+        this.greeted = true;
+        return;
+      }
+      case MESSAGE.SUBSCRIBE:
+        return this.#subscribe(
+          view.getUint32(start, true),
+          view.getUint32(start + 4, true),
+          start + 8,
+          end,
+        );
+      case MESSAGE.VERDICT:
+        return this.#verdict(this.#reader.u64(start), view.getUint32(start + 8, true));
+      case MESSAGE.INJECT:
+        return this.#inject(view.getUint32(start, true), view.getUint32(start + 4, true));
+      case MESSAGE.ALERT:
+        return this.#alert(start, end);
+      case MESSAGE.DONE:
+        this.done = view.getUint32(start, true);
+        return;
+      case MESSAGE.FINISHED: {
+        const frame = this.#recent.get(this.#reader.u64(start));
+        // It may have been overwritten since; the flow is then simply seen on.
+        if (frame !== undefined) this.#events.finished(frame);
+        return;
+      }
+      case MESSAGE.WAKE:
+        this.wake = view.getUint32(start, true) * 1000 + view.getUint32(start + 4, true) / 1e6;
+    }
+  }
+
+  #subscribe(request: number, right: number, start: number, end: number): void {
+    if (right !== RIGHT.READ && right !== RIGHT.CONTAIN) {
+      return this.#broken(`subscription with right ${right}`);
+    }
+    if (request !== this.grants.length || request >= MAX_SUBSCRIPTIONS) {
+      return this.#broken(
+        `subscription ${request} is not the next of at most ${MAX_SUBSCRIPTIONS}`,
+      );
+    }
+    const grant = this.#checker.decide(
+      text(this.#reader.bytes, start, end),
+      right === RIGHT.CONTAIN ? "contain" : "read",
+    );
+    this.grants.push(grant);
+    this.out.begin(MESSAGE.SUBSCRIBED).u32(request);
+    this.out.u32(
+      grant.right === "contain" ? RIGHT.CONTAIN : grant.right === "read" ? RIGHT.READ : 0,
+    );
+    this.out.u32(0).u32(0).raw(new TextEncoder().encode(grant.why)).end();
+  }
+
+  #verdict(frame: number, verdict: number): void {
+    if (verdict !== VERDICT.PASS && verdict !== VERDICT.CUT) {
+      return this.#broken(`verdict ${verdict} is unknown`);
+    }
+    if (!this.awaited.delete(frame)) {
+      return this.#broken(`verdict for frame ${frame}, which it was not asked for`);
+    }
+    const pass = verdict === VERDICT.PASS;
+    if (pass) this.#counters.passed++;
+    else this.#counters.cut++;
+    this.#events.verdict(frame, pass);
+  }
+
+  #inject(index: number, direction: number): void {
+    const injection = this.#rights.injections[index];
+    if (injection === undefined) {
+      return this.#broken(`injection ${index} is not registered for this scanner`);
+    }
+    if (direction !== DIRECTION.FROM_HOST && direction !== DIRECTION.TO_HOST) {
+      return this.#broken(`direction ${direction} is unknown`);
+    }
+    this.#counters.injected++;
+    this.#events.inject(
+      injection.frame,
+      direction === DIRECTION.TO_HOST ? "to-host" : "from-host",
+      injection.name,
+    );
+  }
+
+  #alert(start: number, end: number): void {
+    const { view } = this.#reader;
+    const count = view.getUint32(start, true);
+    const length = view.getUint32(start + 4, true);
+    const textStart = start + 8 + count * 8;
+    if (count > MAX_ALERT_FRAMES || length > MAX_ALERT_TEXT || textStart + length > end) {
+      return this.#broken("an alert is larger than it may be");
+    }
+    if (!this.#mayAlert()) return;
+    const alert = readAlert(text(this.#reader.bytes, textStart, textStart + length));
+    if (typeof alert === "string") return this.#broken(alert);
+    const frames = Array.from(
+      { length: count },
+      (_, i) => this.#recent.get(this.#reader.u64(start + 8 + i * 8)),
+    );
+    this.#counters.alerts++;
+    this.#events.alert({ ...alert, frames: frames.filter((frame) => frame !== undefined) });
+  }
+
+  #mayAlert(): boolean {
+    const minute = Math.floor(this.#now / 60_000);
+    if (minute !== this.#minute) {
+      this.#minute = minute;
+      this.#alertsThisMinute = 0;
+    }
+    if (++this.#alertsThisMinute <= this.#rights.alertsPerMinute) return true;
+    this.#counters.alertsDropped++;
+    return false;
+  }
+}
+
+/** Bytes that each message's body has at least; what is not here is unknown. */
+const LEAST: Readonly<Record<number, number>> = {
+  [MESSAGE.HELLO]: 12 - HEADER_SIZE,
+  [MESSAGE.SUBSCRIBE]: 8,
+  [MESSAGE.VERDICT]: 16,
+  [MESSAGE.INJECT]: 8,
+  [MESSAGE.ALERT]: 8,
+  [MESSAGE.DONE]: 4,
+  [MESSAGE.FINISHED]: 8,
+  [MESSAGE.WAKE]: 8,
+};
+
+function text(bytes: Uint8Array, start: number, end: number): string {
+  let stop = end;
+  while (stop > start && bytes[stop - 1] === 0) stop--;
+  return new TextDecoder().decode(bytes.subarray(start, stop));
+}
+
+/** A scanner's words go to people and pipelines: only the known fields, of the right kind and size. */
+function readAlert(json: string): Omit<ScannerAlert, "frames"> | string {
+  let value: Record<string, unknown>;
+  try {
+    value = JSON.parse(json) as Record<string, unknown>;
+  } catch (error) {
+    if (error instanceof SyntaxError) return "an alert is not JSON";
+    throw error;
+  }
+  if (typeof value !== "object" || value === null) return "an alert is not an object";
+  const { signature, category = "", severity = 3, action = "allowed", detail = {} } = value;
+  if (typeof signature !== "string" || signature === "" || signature.length > 200) {
+    return "an alert has no signature, or one of more than 200 characters";
+  }
+  if (typeof category !== "string" || category.length > 200) {
+    return "an alert's category is no text";
+  }
+  if (severity !== 1 && severity !== 2 && severity !== 3) {
+    return "an alert's severity is not 1 to 3";
+  }
+  if (action !== "allowed" && action !== "blocked") return "an alert's action is unknown";
+  if (typeof detail !== "object" || detail === null || Array.isArray(detail)) {
+    return "an alert's detail is not an object";
+  }
+  return { signature, category, severity, action, detail: detail as Record<string, unknown> };
+}

@@ -1,0 +1,37 @@
+/**
+ * The command line that runs one of Diaper's scanners in its cage (agent/cage).
+ *
+ * @module
+ */
+import { agentFilePath, AssetError } from "./assets.ts";
+
+/** Users for scanners: of the range that systemd gives to services for as long as they run. */
+const FIRST_UID = 61_184;
+const MOST_PLACES = 4336;
+
+/** Of a scanner's memory, what V8's heap may take. */
+const HEAP_SHARE = 0.5;
+
+/**
+ * The command that starts a scanner.
+ *
+ * @param memory bytes.
+ * @param place chooses its user: 0 to 4335.
+ * @throws {AssetError} when the cage or the scanners are not in a safe place, or this user is not root.
+ */
+export function cageCommand(scanner: string, memory: number, place: number): string[] {
+  if (Deno.uid() !== 0) {
+    throw new AssetError("Scanners are caged by namespaces, which needs root", "run it as root");
+  }
+  if (place < 0 || place >= MOST_PLACES) throw new RangeError(`Cannot use place ${place}`);
+  const scanners = agentFilePath("diaper-scanners.js");
+  const runtime = Deno.execPath();
+  const heap = Math.max(16, Math.floor(memory * HEAP_SHARE / 1024 / 1024));
+  return [
+    agentFilePath("diaper-cage"),
+    ...["-u", String(FIRST_UID + place), "-m", String(memory)],
+    ...["-r", runtime, "-r", scanners, "--"],
+    ...[runtime, "run", "--quiet", "--no-config", "--no-lock", "--no-prompt", "--no-remote"],
+    ...["--no-npm", "--no-code-cache", `--v8-flags=--max-heap-size=${heap}`, scanners, scanner],
+  ];
+}

@@ -1,0 +1,16 @@
+/**
+ * The program that a scanner's process runs: one bundle holds all scanners, the first argument names one.
+ *
+ * @module
+ */
+import { CodeRed } from "./codered/scanner.ts";
+import { runScanner, type Scanner } from "./sdk/mod.ts";
+
+const SCANNERS: Readonly<Record<string, () => Scanner>> = {
+  codered: () => new CodeRed(),
+};
+
+const name = Deno.args[0] ?? "";
+const make = Object.hasOwn(SCANNERS, name) ? SCANNERS[name] : undefined;
+if (make === undefined) throw new Error(`There is no scanner named ${JSON.stringify(name)}`);
+runScanner(make());
