@@ -48,6 +48,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/calibrate.ts"),
   },
   {
+    name: "ni",
+    summary: "run the NI kernel and its scanners over a capture",
+    load: () => import("./lib/cli/ni.ts"),
+  },
+  {
     name: "doctor",
     summary: "check what this host offers, and say how to mend what is missing",
     load: () => import("./lib/cli/doctor.ts"),

@@ -32,6 +32,7 @@ async function main(): Promise<void> {
       "scripts/setup",
     );
   }
+  await bundleScanners();
   await bundle();
   const denort = values.backend === "launcher" ? undefined : await findDenort();
   switch (values.backend) {
@@ -55,6 +56,15 @@ async function main(): Promise<void> {
   }
 }
 
+/** The scanners as one module of their own: their processes get nothing else of Diaper. */
+async function bundleScanners(): Promise<void> {
+  await run([
+    Deno.execPath(),
+    ...["bundle", "--quiet", "--platform", "deno", "--output", "dist/agent/diaper-scanners.js"],
+    "niapp/main.ts",
+  ]);
+}
+
 /** main.ts and all it imports as one module, with build facts and assets in front. */
 async function bundle(): Promise<void> {
   const plain = "dist/.bundle.js";
@@ -66,7 +76,10 @@ async function bundle(): Promise<void> {
   const commit = await commitName();
   const info = {
     ...(commit === undefined ? {} : { commit }),
-    assets: assets(["libdiaper-agent.so", "diaper-trace"]),
+    assets: assets([
+      ...["libdiaper-agent.so", "diaper-trace", "diaper-cage"],
+      "diaper-scanners.js",
+    ]),
   };
   const prelude = `globalThis.__diaperBuild = ${JSON.stringify(info)};\n`;
   replaceIfDifferent(

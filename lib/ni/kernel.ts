@@ -19,6 +19,7 @@ import {
   type ScannerCounters,
   scannerCounters,
   ScannerSession,
+  type Undelivered,
 } from "./scanner_session.ts";
 
 /** A rule whose frames are dropped by the kernel itself. */
@@ -285,9 +286,7 @@ export class NiKernel {
       if (held === undefined && !dropped) {
         held = this.#held.hold(frame, 0);
       }
-      // Without room to hold it, nobody can decide.
-      const failure = held === undefined ? "queue" : slot.session?.deliver(frame, bits, true) ??
-        (slot.session === undefined ? "down" : undefined);
+      const failure = this.#ask(slot, frame, bits, held);
       if (failure === undefined) (held as HeldFrame).pending++;
       else dropped ||= this.#decideByFailure(slot);
     }
@@ -307,10 +306,28 @@ export class NiKernel {
     return "forwarded";
   }
 
+  /** Gives a held frame to a scanner; says why it cannot decide about it, when it cannot. */
+  #ask(
+    slot: Slot,
+    frame: FrameRef,
+    bits: number,
+    held: HeldFrame | undefined,
+  ): Undelivered | undefined {
+    if (held === undefined) return "queue"; // no room to keep it
+    const { session } = slot;
+    if (session === undefined || session.grants.length === 0) return "down";
+    return session.deliver(frame, bits, true);
+  }
+
   #subscriptions(slot: Slot, frame: FrameRef, tag: number): { bits: number; contain: boolean } {
     let bits = 0;
     let contain = false;
     const grants = slot.session?.grants ?? slot.grants;
+    // What it has not subscribed to yet, it would: until then its frames meet `on_failure`.
+    if (grants.length === 0) {
+      contain = slot.checker.contain.some((filter) => this.#matches(filter, frame, tag));
+      return { bits: contain ? 1 : 0, contain };
+    }
     for (const [i, grant] of grants.entries()) {
       if (grant.right === undefined || !this.#matches(grant.asked, frame, tag)) continue;
       if (!grant.within.some((filter) => this.#matches(filter, frame, tag))) continue;

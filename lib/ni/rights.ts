@@ -88,6 +88,11 @@ export class RightsChecker {
     ];
   }
 
+  /** What it may contain at all. */
+  get contain(): readonly FrameFilter[] {
+    return this.#contain;
+  }
+
   /** Answers a request: the frames that it asks for and the rights allow both, or why there are none. */
   decide(text: string, right: "read" | "contain"): Grant {
     let asked: FrameFilter;

@@ -71,6 +71,7 @@ export class ScannerHost {
   readonly #entries = new Map<string, Entry>();
   readonly #decoder = new TextDecoder();
   #token = 0;
+  #closing = false;
 
   constructor(
     kernel: NiKernel,
@@ -166,6 +167,7 @@ export class ScannerHost {
 
   /** Ends all scanners and waits for them. */
   close(): void {
+    this.#closing = true;
     for (const entry of this.#entries.values()) {
       entry.startAt = undefined;
       const running = entry.running;
@@ -276,6 +278,7 @@ export class ScannerHost {
     this.#readMessages(entry, running);
     this.#ready(entry, running, EPOLL.IN);
     this.#forget(entry, running);
+    if (this.#closing) return;
     const now = performance.now();
     entry.ends = [...entry.ends.filter((at) => now - at < LOOP_MS), now];
     entry.wait = now - running.started > LOOP_MS ? FIRST_WAIT : entry.wait;

@@ -10,6 +10,10 @@ import { buildInfo, unpackedDirectory } from "./runtime.ts";
 const AGENT = "libdiaper-agent.so";
 /** File name of the supervisor of traced programs. */
 const TRACE = "diaper-trace";
+/** File name of the cage that scanners run in. */
+const CAGE = "diaper-cage";
+/** File name of the scanners' program. */
+const SCANNERS = "diaper-scanners.js";
 
 /** A file of the binary that is not there or has no safe place; `next` says what to do. */
 export class AssetError extends Error {
@@ -65,6 +69,24 @@ export function agentLibraryPath(): string {
  */
 export function traceHelperPath(): string {
   return assetPath(TRACE, PROGRAM_MODE);
+}
+
+/**
+ * Path of the cage that scanners run in, kept as safely as the agent and executable.
+ *
+ * @throws {AssetError} when there is no such place.
+ */
+export function cagePath(): string {
+  return assetPath(CAGE, PROGRAM_MODE);
+}
+
+/**
+ * Path of the scanners' program, kept as safely as the agent.
+ *
+ * @throws {AssetError} when there is no such place.
+ */
+export function scannersPath(): string {
+  return assetPath(SCANNERS, FILE_MODE);
 }
 
 function assetPath(name: string, mode: number): string {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { agentFilePath, AssetError } from "./assets.ts";
+import { AssetError, cagePath, scannersPath } from "./assets.ts";
 
 /** Users for scanners: of the range that systemd gives to services for as long as they run. */
 const FIRST_UID = 61_184;
@@ -11,6 +11,8 @@ const MOST_PLACES = 4336;
 
 /** Of a scanner's memory, what V8's heap may take. */
 const HEAP_SHARE = 0.5;
+/** Address space that the runtime reserves, and hardly uses: it counts as data all the same. */
+const RESERVED = 768 * 1024 * 1024;
 
 /**
  * The command that starts a scanner.
@@ -24,12 +26,12 @@ export function cageCommand(scanner: string, memory: number, place: number): str
     throw new AssetError("Scanners are caged by namespaces, which needs root", "run it as root");
   }
   if (place < 0 || place >= MOST_PLACES) throw new RangeError(`Cannot use place ${place}`);
-  const scanners = agentFilePath("diaper-scanners.js");
+  const scanners = scannersPath();
   const runtime = Deno.execPath();
   const heap = Math.max(16, Math.floor(memory * HEAP_SHARE / 1024 / 1024));
   return [
-    agentFilePath("diaper-cage"),
-    ...["-u", String(FIRST_UID + place), "-m", String(memory)],
+    cagePath(),
+    ...["-u", String(FIRST_UID + place), "-m", String(memory + RESERVED)],
     ...["-r", runtime, "-r", scanners, "--"],
     ...[runtime, "run", "--quiet", "--no-config", "--no-lock", "--no-prompt", "--no-remote"],
     ...["--no-npm", "--no-code-cache", `--v8-flags=--max-heap-size=${heap}`, scanners, scanner],

@@ -57,7 +57,8 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
     reason: "a simulated device knows no driver, so that a driver's mistake is not made twice",
   },
   "lib/ni/": {
-    rooms: ["lib/net/", "lib/pinhole/", "lib/sys/"],
+    // The protocol's page is the one thing that the kernel and scanners share.
+    rooms: ["lib/net/", "lib/pinhole/", "lib/sys/", "niapp/sdk/protocol.ts"],
     packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
     reason: "the NI kernel trusts no scanner and no controller, and starts without either",
   },

@@ -1,0 +1,146 @@
+/**
+ * `diaper ni`: the NI kernel over a capture.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import { CaptureError } from "../net/capture.ts";
+import { builtInScanners, scannerCommand, usualRights } from "../ni/catalogue.ts";
+import { type OfflineResult, runOffline } from "../ni/offline.ts";
+import type { ScannerRights } from "../ni/rights.ts";
+import { AssetError } from "../sys/assets.ts";
+import { FilterError } from "../sys/libpcap.ts";
+import { readRange } from "./arguments.ts";
+import { CliError, EXIT } from "./exit.ts";
+import { printJson, printLine, printMessage, visible } from "./output.ts";
+
+interface NiOptions {
+  readonly read: string;
+  readonly write?: string;
+  readonly scanner?: string[];
+  readonly prevent?: string[];
+  readonly hostNet?: string[];
+  readonly json?: boolean;
+}
+
+/** Adds the verb. */
+export function register(parent: Command): void {
+  parent.command("ni")
+    .description(
+      "Run the NI kernel and its scanners over a capture: alerts on stdout, what would have been " +
+        "forwarded in a capture.",
+    )
+    .requiredOption("-r, --read <file>", "the capture (pcap or pcapng)")
+    .option("-w, --write <file>", "write the frames that leave the NI (.pcapng: nanoseconds)")
+    .option("--scanner <name...>", `scanners to run: ${names()}`)
+    .option("--prevent <filter...>", "drop frames of a pcap-filter(7) expression")
+    .option(
+      "--host-net <prefix...>",
+      "the host's networks; else its first connection tells",
+      prefixes,
+    )
+    .option("--json", "print JSON lines")
+    .action(ni);
+}
+
+function names(): string {
+  return builtInScanners().map(({ name }) => name).join(", ");
+}
+
+function prefixes(text: string, before: string[] | undefined): string[] {
+  readRange(text);
+  return [...before ?? [], text];
+}
+
+function ni(options: NiOptions): void {
+  const scanners = new Map((options.scanner ?? []).map((name, place) => {
+    const rights = rightsOf(name);
+    return [name, { rights, command: withAdvice(() => scannerCommand(name, rights, place)) }];
+  }));
+  const result = withAdvice(() =>
+    runOffline({
+      read: options.read,
+      write: options.write,
+      prevent: (options.prevent ?? []).map((filter, i) => ({ name: `prevent ${i + 1}`, filter })),
+      scanners,
+      hostNetworks: options.hostNet ?? [],
+      event: (event) => options.json === true ? printJson(event) : printLine(eventLine(event)),
+      log: (text) => printMessage(visible(text)),
+    })
+  );
+  summarize(result);
+  if (result.failures.length === 0) return;
+  throw new CliError(EXIT.FAILED, result.failures.join("\n"), "see the scanner's messages above");
+}
+
+function rightsOf(name: string): ScannerRights {
+  const rights = usualRights(name);
+  if (rights !== undefined) return rights;
+  throw new CliError(
+    EXIT.USAGE,
+    `There is no scanner named ${JSON.stringify(name)}`,
+    `choose from: ${names()}`,
+  );
+}
+
+/** Counts on stderr, as tcpdump does it. */
+function summarize({ counters, rules, scanners }: OfflineResult): void {
+  const line = (count: number, text: string) => printMessage(`${count} frames ${text}`);
+  line(counters.received, "received");
+  line(counters.forwarded, "forwarded");
+  for (const rule of rules) line(rule.frames, `dropped by ${rule.name} (${rule.filter})`);
+  if (counters.cut > 0) line(counters.cut, "cut by scanners");
+  if (counters.failedClosed > 0) line(counters.failedClosed, "dropped for a scanner that failed");
+  if (counters.held > 0) line(counters.held, "still held at the end");
+  for (const [name, c] of Object.entries(scanners)) {
+    printMessage(
+      `scanner ${name}: ${c.frames} frames seen, ${c.passed} passed, ${c.cut} cut, ${c.alerts} alerts` +
+        (c.alertsDropped > 0 ? ` (${c.alertsDropped} more over its limit)` : ""),
+    );
+  }
+}
+
+interface AlertEvent {
+  readonly timestamp: string;
+  readonly scanner: string;
+  readonly src_ip?: string;
+  readonly dest_ip?: string;
+  readonly dest_port?: number;
+  readonly alert: {
+    readonly signature: string;
+    readonly severity: number;
+    readonly action: string;
+  };
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+function eventLine(event: Readonly<Record<string, unknown>>): string {
+  const { timestamp, scanner, alert, src_ip, dest_ip, dest_port, detail } =
+    event as unknown as AlertEvent;
+  const flow = src_ip === undefined
+    ? ""
+    : ` ${src_ip} > ${dest_ip}${dest_port === undefined ? "" : `:${dest_port}`}`;
+  const more = Object.entries(detail).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+  return visible(
+    [`${timestamp} ${scanner}${flow}: ${alert.signature} (${alert.action})`, ...more].join(" "),
+  );
+}
+
+/** Turns what a user can mend into errors that say how. */
+function withAdvice<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const cause = { cause: error };
+    if (error instanceof CaptureError) {
+      throw new CliError(EXIT.FAILED, error.message, "check the file with tcpdump -r", cause);
+    }
+    if (error instanceof FilterError || error instanceof AssetError) {
+      throw new CliError(EXIT.USAGE, error.message, error.next, cause);
+    }
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) {
+      throw new CliError(EXIT.FAILED, error.message, "check the file's name and mode", cause);
+    }
+    throw error;
+  }
+}
