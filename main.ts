@@ -53,6 +53,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/ni.ts"),
   },
   {
+    name: "capacity",
+    summary: "show which pinholes a capture's multiport sessions would have needed",
+    load: () => import("./lib/cli/capacity.ts"),
+  },
+  {
     name: "doctor",
     summary: "check what this host offers, and say how to mend what is missing",
     load: () => import("./lib/cli/doctor.ts"),
