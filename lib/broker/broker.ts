@@ -22,6 +22,7 @@ import {
   sendUnix,
 } from "../sys/unix_socket.ts";
 import type { ChannelLimits } from "./limits.ts";
+import { LateProgram, LateRequester, Rush } from "./late_program.ts";
 import { tracedProcess } from "./traced_process.ts";
 import {
   type AgentMessage,
@@ -68,7 +69,7 @@ interface Channel {
   readonly fd: number;
   readonly peer: Credentials;
   readonly pidStart: bigint;
-  readonly program: string;
+  readonly program: LateProgram;
   /** undefined until HELLO was accepted. */
   delegate: string | undefined;
   /** It was HELLO, and so a process with an account of its own, that made the delegate known. */
@@ -110,6 +111,7 @@ export class Broker {
   readonly #channels = new Map<number, Channel>();
   /** Channels without HELLO, oldest first. */
   readonly #unproven = new Set<Channel>();
+  readonly #rush = new Rush();
 
   /** @param listener a listening SEQPACKET socket; the broker closes it in the end. */
   constructor(
@@ -189,14 +191,18 @@ export class Broker {
   }
 
   #open(fd: number, peer: Credentials, delegate: string | undefined): Channel {
+    const now = Date.now();
     const channel: Channel = {
       fd,
       peer,
       pidStart: this.#options.recordStart ? processStart(peer.pid) ?? 0n : 0n,
-      program: processProgram(peer.pid),
+      program: new LateProgram(
+        peer.pid,
+        this.#rush.add(now) ? undefined : processProgram(peer.pid),
+      ),
       delegate,
       greeted: false,
-      since: Date.now(),
+      since: now,
       closed: false,
       requester: undefined,
     };
@@ -305,7 +311,7 @@ export class Broker {
         why: refused,
         uid: peer.uid,
         pid: peer.pid,
-        program: parent.program,
+        program: parent.program.path,
       });
       return undefined;
     }
@@ -374,15 +380,10 @@ export class Broker {
     if (channel.requester?.uid === uid) return channel.requester;
     const user = userName(uid);
     if (user === undefined || channel.delegate === undefined) return undefined;
-    channel.requester = {
-      delegate: channel.delegate,
-      user,
-      uid,
-      pid: channel.peer.pid,
-      pidStart: channel.pidStart,
-      program: channel.program,
-    };
-    return channel.requester;
+    return channel.requester = new LateRequester(
+      { delegate: channel.delegate, user, uid, pid: channel.peer.pid, pidStart: channel.pidStart },
+      channel.program,
+    );
   }
 
   /** The pinhole that a proven socket and a claimed external host make, or why there can be none. */
@@ -436,7 +437,7 @@ export class Broker {
         `what was last read came from ${message.otherSource?.text}`,
       uid: sender.uid,
       pid: sender.pid,
-      program: channel.program,
+      program: channel.program.path,
     });
   }
 
@@ -445,7 +446,7 @@ export class Broker {
     sequence: number,
     { uid, pid }: Asker,
     why: string,
-    program = channel.program,
+    program = channel.program.path,
   ): void {
     this.#report({ event_type: "request.refused", why, uid, pid, program });
     this.#answer(channel, sequence, { kind: "refused", why });
@@ -467,7 +468,7 @@ export class Broker {
       why,
       uid: channel.peer.uid,
       pid: channel.peer.pid,
-      program: channel.program,
+      program: channel.program.path,
     });
     this.#drop(channel);
   }

@@ -90,7 +90,7 @@ export class Ledger {
       `INSERT INTO live (${NAMES}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
     );
     this.#state = this.#db.prepare(
-      `UPDATE live SET state=?, opened_at=?, expires_at=?, packets=?, bytes=? WHERE id=?`,
+      `UPDATE live SET state=?, opened_at=?, expires_at=?, packets=?, bytes=?, program=? WHERE id=?`,
     );
     this.#archive = this.#db.prepare(
       `INSERT INTO history (${NAMES}, closed_at, reason) SELECT ${
@@ -131,7 +131,7 @@ export class Ledger {
     }
   }
 
-  /** Records a pinhole that is wanted. */
+  /** Records a pinhole that is wanted. The program's name may follow with {@link update}. */
   insert(p: Pinhole): void {
     const { tuple: t, requester: r } = p;
     this.#insert.run(
@@ -147,7 +147,7 @@ export class Ledger {
       r.uid,
       r.pid,
       r.pidStart,
-      r.program,
+      r.programIsLate === true ? "" : r.program,
       BigInt.asIntN(64, p.cookie),
       p.rule,
       p.requestedAt,
@@ -159,7 +159,7 @@ export class Ledger {
     );
   }
 
-  /** Records a pinhole's present state, times and counters. */
+  /** Records a pinhole's present state, times, counters and program. */
   update(p: Pinhole): void {
     this.#state.run(
       p.state,
@@ -167,6 +167,7 @@ export class Ledger {
       p.expiresAt ?? null,
       p.packets,
       p.bytes,
+      p.requester.program,
       p.id,
     );
   }

@@ -50,6 +50,8 @@ export interface Requester {
   readonly pidStart: bigint;
   /** Path of the program's executable, or "" when it cannot be read. */
   readonly program: string;
+  /** It takes a look at the process to read {@link program}: better done after the answer. */
+  readonly programIsLate?: boolean;
 }
 
 /** One pinhole with owner, cause, lifetime and counters. Times are milliseconds since the epoch. */

@@ -40,6 +40,31 @@ Deno.test("Ledger gives back what was written, also with a 64-bit cookie", () =>
     assert.deepEqual(stored, wanted);
   }));
 
+Deno.test("Ledger learns a program's name that comes late", () =>
+  withDirectory((directory) => {
+    const path = `${directory}/ledger.db`;
+    const first = new Ledger(path);
+    const { requester, ...rest } = makePinhole(first.nextId(), 50000);
+    let read = false;
+    const late = {
+      ...requester,
+      get program() {
+        read = true;
+        return "/usr/sbin/vsftpd";
+      },
+      programIsLate: true,
+    };
+    const p = { ...rest, requester: late };
+    first.transaction(() => first.insert(p));
+    assert.equal(read, false, "not before the answer");
+    assert.equal([...first.live()][0]?.requester.program, "");
+    first.transaction(() => first.update(p));
+    first.close();
+    const second = new Ledger(path);
+    assert.equal([...second.live()][0]?.requester.program, "/usr/sbin/vsftpd");
+    second.close();
+  }));
+
 Deno.test("Ledger gives back thousands in order, and each its own owner and addresses", () =>
   withDirectory((directory) => {
     const path = `${directory}/ledger.db`;

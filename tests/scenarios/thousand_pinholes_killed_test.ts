@@ -39,9 +39,13 @@ Deno.test({
       const host = lab.host("in");
       const load = await startLoad(lab, lab.host("out"), host, diaper, "hold", COUNT);
       await load.waitForLine(/^\{.*\}$/, 60_000);
-      const all = pids(await diaper.pinholes());
+      const opened = await diaper.pinholes();
+      const all = pids(opened);
       assert.equal(all.length, COUNT);
       assert.equal(new Set(all).size, COUNT, "a pinhole for each process");
+
+      const named = (p: Record<string, unknown>) => p["program"] === lab.path("bind_load");
+      assert.ok(opened.every(named), "whose program each is, though they came all at once");
 
       assert.equal((await diaper.stop("SIGKILL")).signal, "SIGKILL");
       assert.equal((await diaper.kernelPinholes()).length, COUNT, "the perimeter stays as it was");
@@ -55,7 +59,9 @@ Deno.test({
         e.event_type === "enforcer.removed" && e["tuple"] === "tcp 203.0.113.9 > 192.0.2.1:4444"
       );
       const left = all.filter((pid) => !doomed.includes(pid));
-      assert.deepEqual(pids(await diaper.pinholes()), left);
+      const restored = await diaper.pinholes();
+      assert.deepEqual(pids(restored), left);
+      assert.ok(restored.every(named), "the ledger has the names too");
       assert.equal((await diaper.kernelPinholes()).length, left.length);
 
       await load.stop("SIGKILL"); // the others die with their parent
