@@ -18,6 +18,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/run.ts"),
   },
   {
+    name: "wrap",
+    summary: "let programs of users ask in a delegate's name",
+    load: () => import("./lib/cli/wrap.ts"),
+  },
+  {
     name: "status",
     summary: "show who guards this host, since when, and what is not well",
     load: () => import("./lib/cli/status.ts"),

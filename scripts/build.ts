@@ -77,7 +77,7 @@ async function bundle(): Promise<void> {
   const info = {
     ...(commit === undefined ? {} : { commit }),
     assets: assets([
-      ...["libdiaper-agent.so", "diaper-trace", "diaper-cage"],
+      ...["libdiaper-agent.so", "diaper-trace", "diaper-cage", "diaper-wrapper"],
       "diaper-scanners.js",
     ]),
   };

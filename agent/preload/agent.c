@@ -1,4 +1,5 @@
 /* Start of the interposition agent: see docs/protocols/agent-broker.md and pinhole.h. */
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config.h"
@@ -18,7 +19,12 @@ extern char **environ;
 __attribute__((constructor)) static void agent_start(void) {
 	if (real.fclose == NULL)
 		real_resolve();
-	if (!config_read(environ) || !process_start() || !trunk_start())
+	if (!config_read(environ) || !process_start())
+		return;
+	bool started = trunk_start();
+	if (config.wrapper_fd >= 0)
+		config_hide(environ);
+	if (!started)
 		return;
 	meet_inherited();
 	pinhole_active = true;

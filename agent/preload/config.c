@@ -27,6 +27,24 @@ static const char *find(char **environment, const char *name) {
 	return NULL;
 }
 
+void config_hide(char **environment) {
+	char **to = environment;
+	for (char **from = environment; from != NULL && *from != NULL; from++) {
+		const char *preload = "LD_PRELOAD=";
+		const char *own = "DIAPER_";
+		size_t i = 0;
+		size_t j = 0;
+		while (preload[i] != '\0' && (*from)[i] == preload[i])
+			i++;
+		while (own[j] != '\0' && (*from)[j] == own[j])
+			j++;
+		if (preload[i] != '\0' && own[j] != '\0')
+			*to++ = *from;
+	}
+	if (to != NULL)
+		*to = NULL;
+}
+
 static void say(const char *text) {
 	sys3(SYS_write, 2, sys_ptr(text), (long)length_of(text));
 }
@@ -141,12 +159,14 @@ static bool has_foreign_rights(void) {
 bool config_read(char **environment) {
 	const char *path = find(environment, "DIAPER_SOCKET");
 	const char *inherited = find(environment, "DIAPER_FD");
+	const char *wrapper = find(environment, "DIAPER_WRAPPER_FD");
 	const char *delegate = find(environment, "DIAPER_DELEGATE");
 	const char *control = find(environment, "DIAPER_CONTROL");
 	const char *timeout = find(environment, "DIAPER_TIMEOUT_MS");
 	uint32_t value;
 
 	config.inherited_fd = -1;
+	config.wrapper_fd = -1;
 	config.timeout_ms = 30000;
 	if ((path == NULL && inherited == NULL) || has_foreign_rights())
 		return false;
@@ -157,6 +177,12 @@ bool config_read(char **environment) {
 		if (!number(&text, 0x7ffffffe, &value) || *text != '\0')
 			return wrong("DIAPER_FD", inherited, "expected the number of a descriptor");
 		config.inherited_fd = (int)value;
+	}
+	if (wrapper != NULL) {
+		const char *text = wrapper;
+		if (!number(&text, 0x7ffffffe, &value) || *text != '\0')
+			return wrong("DIAPER_WRAPPER_FD", wrapper, "expected the number of a descriptor");
+		config.wrapper_fd = (int)value;
 	}
 	if (delegate != NULL && !copy(config.delegate, sizeof config.delegate, delegate))
 		return wrong("DIAPER_DELEGATE", delegate, "expected a name of at most 63 bytes");

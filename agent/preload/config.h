@@ -19,6 +19,7 @@ struct config {
 	char socket_path[108];            /* DIAPER_SOCKET; empty: none */
 	char delegate[WIRE_DELEGATE_SIZE]; /* DIAPER_DELEGATE, padded with NUL */
 	int inherited_fd;                 /* DIAPER_FD, or -1 */
+	int wrapper_fd;                   /* DIAPER_WRAPPER_FD, or -1 */
 	uint32_t timeout_ms;              /* DIAPER_TIMEOUT_MS, by default 30000 */
 	enum config_limit limit;          /* DIAPER_LIMIT, by default auto */
 	enum config_log log;              /* DIAPER_LOG, by default broker */
@@ -40,5 +41,11 @@ bool config_read(char **environment);
 
 /* A line on stderr, after the agent's name. */
 void config_say(const char *text);
+
+/*
+ * Takes what the setuid wrapper has set out of the environment, so that a program that this one
+ * executes gets neither the agent nor the name of a broker.
+ */
+void config_hide(char **environment);
 
 #endif

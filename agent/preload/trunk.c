@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "config.h"
+#include "join.h"
 #include "message.h"
 #include "ownfd.h"
 #include "process.h"
@@ -25,6 +26,8 @@ bool trunk_is_own(void) {
 }
 
 static bool greet(int fd) {
+	if (config.wrapper_fd >= 0)
+		return join_client(config.wrapper_fd, fd);
 	struct __kernel_timespec left = message_time_limit();
 	struct wire_verdict_message verdict;
 	struct wire_hello hello = {
@@ -81,6 +84,9 @@ static bool is_channel(int fd) {
 }
 
 bool trunk_start(void) {
+	if (config.wrapper_fd >= 0 &&
+	    (!is_channel(config.wrapper_fd) || sys3(SYS_fcntl, config.wrapper_fd, F_SETFD, FD_CLOEXEC) != 0))
+		return false;
 	/* Left where it is and inheritable, so that a server that executes itself finds it again. */
 	if (config.inherited_fd >= 0 && is_channel(config.inherited_fd) &&
 	    ownfd_protect(config.inherited_fd, OWNFD_FAMILY)) {
@@ -88,6 +94,8 @@ bool trunk_start(void) {
 		return true;
 	}
 	int fd = connect_by_path();
+	if (config.wrapper_fd >= 0)
+		sys3(SYS_close, config.wrapper_fd, 0, 0);
 	if (fd >= 0)
 		fd = ownfd_adopt(fd, OWNFD_FAMILY);
 	if (fd < 0)
@@ -105,7 +113,8 @@ static bool is_dead(int fd) {
 
 void trunk_refresh(void) {
 	int old = trunk_fd();
-	if (old < 0 || !is_dead(old) ||
+	/* A wrapper's ticket is good for one channel. */
+	if (old < 0 || config.wrapper_fd >= 0 || !is_dead(old) ||
 	    __atomic_exchange_n(&process_page->reconnecting, 1, __ATOMIC_ACQ_REL) != 0)
 		return;
 	int fd = connect_by_path();

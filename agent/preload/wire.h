@@ -12,13 +12,26 @@
 #define WIRE_MAGIC 0x31525044u /* "DPR1" */
 #define WIRE_VERSION 1u
 #define WIRE_DELEGATE_SIZE 64
+#define WIRE_TICKET_SIZE 32
 
 enum wire_type {
 	WIRE_HELLO = 1,
 	WIRE_CHANNEL = 2,
 	WIRE_OPEN = 3,
+	WIRE_WRAP = 5,
+	WIRE_JOIN = 6,
 	WIRE_TRACED = 7, /* an OPEN for another process */
 	WIRE_VERDICT = 0x8001,
+	WIRE_TICKET = 0x8002,
+};
+
+/* What a wrapper found wrong, for the audit trail. */
+enum wire_fault {
+	WIRE_FAULT_NONE = 0,
+	WIRE_FAULT_RIGHTS = 1,
+	WIRE_FAULT_INSTALLATION = 2,
+	WIRE_FAULT_AGENT = 3,
+	WIRE_FAULT_TARGET = 4,
 };
 
 enum wire_verdict { WIRE_VERDICT_OPEN = 0 };
@@ -63,6 +76,24 @@ struct wire_open {
 	uint32_t descriptor; /* TRACED alone: the socket's number in the other process */
 };
 
+struct wire_wrap {
+	struct wire_header header;
+	uint32_t version;
+	uint32_t fault;
+	uint32_t program; /* descriptor of the program that the wrapper is going to execute */
+	uint32_t zero;
+};
+
+struct wire_join {
+	struct wire_header header;
+	uint8_t ticket[WIRE_TICKET_SIZE];
+};
+
+struct wire_ticket {
+	struct wire_header header;
+	uint8_t ticket[WIRE_TICKET_SIZE];
+};
+
 struct wire_verdict_message {
 	struct wire_header header;
 	uint32_t verdict;
@@ -84,6 +115,9 @@ _Static_assert(offsetof(struct wire_open, bound_at) == 56, "OPEN bound at");
 _Static_assert(offsetof(struct wire_open, other) == 64, "OPEN other");
 _Static_assert(offsetof(struct wire_open, other_family) == 80, "OPEN other family");
 _Static_assert(offsetof(struct wire_open, descriptor) == 84, "TRACED descriptor");
+_Static_assert(sizeof(struct wire_wrap) == 32, "WRAP");
+_Static_assert(sizeof(struct wire_join) == 48, "JOIN");
+_Static_assert(sizeof(struct wire_ticket) == 48, "TICKET");
 _Static_assert(sizeof(struct wire_verdict_message) == 192, "VERDICT");
 _Static_assert(offsetof(struct wire_verdict_message, reason) == 32, "VERDICT reason");
 

@@ -26,12 +26,14 @@ import { LateProgram, LateRequester, Rush } from "./late_program.ts";
 import { tracedProcess } from "./traced_process.ts";
 import {
   type AgentMessage,
+  encodeTicket,
   encodeVerdict,
   LONGEST_MESSAGE,
   type OpenMessage,
   parseAgentMessage,
   type TracedMessage,
 } from "./wire.ts";
+import { isStillClient, type WrappedClient, WrapperProof } from "./wrapper_proof.ts";
 
 /** What the broker needs to know of its host and of the administrator's wishes. */
 export interface BrokerOptions {
@@ -47,6 +49,8 @@ export interface BrokerOptions {
   readonly limits: ChannelLimits;
   /** Start times of processes are recorded: where sockets alone do not tell who lives. */
   readonly recordStart: boolean;
+  /** The list of installed wrappers, where it is not in its usual place. */
+  readonly wrapperDirectory?: string;
 }
 
 /** What became of a conversation with an agent, for the audit trail. */
@@ -69,15 +73,21 @@ interface Channel {
   readonly fd: number;
   readonly peer: Credentials;
   readonly pidStart: bigint;
-  readonly program: LateProgram;
-  /** undefined until HELLO was accepted. */
+  program: LateProgram;
+  /** undefined until HELLO or JOIN was accepted. */
   delegate: string | undefined;
   /** It was HELLO, and so a process with an account of its own, that made the delegate known. */
   greeted: boolean;
   readonly since: number;
+  /** The account whose share of channels it is taken from. */
+  charged: number;
   closed: boolean;
   /** The requester of the last request, kept while user and delegate stay the same. */
   requester: Requester | undefined;
+  /** The ticket that a wrapper's channel carries; such a channel is good for nothing else. */
+  ticket: Uint8Array | undefined;
+  /** The client behind the channel, when a wrapper has started it. */
+  client: WrappedClient | undefined;
 }
 
 /** Who is named in the audit trail. */
@@ -95,6 +105,14 @@ const DESCRIPTORS: Readonly<Partial<Record<AgentMessage["type"], number>>> = {
   open: 1,
   traced: 2,
 };
+
+/** A channel says once who it is. */
+function mustBeFirst(channel: Channel, what: string): void {
+  if (channel.delegate !== undefined || channel.ticket !== undefined) {
+    throw new ProtocolViolation(`second HELLO, WRAP or JOIN: ${what}`);
+  }
+}
+
 /** Longest time from connect to HELLO, in milliseconds. */
 const HELLO_MS = 10_000;
 /** Messages taken from one channel in one round, so that a talkative one does not starve the rest. */
@@ -107,6 +125,7 @@ export class Broker {
   readonly #options: BrokerOptions;
   readonly #request: RequestHandler;
   readonly #report: (event: BrokerEvent) => void;
+  readonly #wrappers: WrapperProof;
   readonly #receiver = new MessageReceiver(LONGEST_MESSAGE);
   readonly #channels = new Map<number, Channel>();
   /** Channels without HELLO, oldest first. */
@@ -126,6 +145,7 @@ export class Broker {
     this.#options = options;
     this.#request = request;
     this.#report = report;
+    this.#wrappers = new WrapperProof(options.wrapperDirectory);
     // What an agent says before it is accepted shall be signed by the kernel as well.
     passCredentials(listener);
     poller.add(listener, EPOLL.IN, () => this.#accept());
@@ -190,7 +210,12 @@ export class Broker {
     }
   }
 
-  #open(fd: number, peer: Credentials, delegate: string | undefined): Channel {
+  #open(
+    fd: number,
+    peer: Credentials,
+    delegate: string | undefined,
+    client?: WrappedClient,
+  ): Channel {
     const now = Date.now();
     const channel: Channel = {
       fd,
@@ -198,13 +223,16 @@ export class Broker {
       pidStart: this.#options.recordStart ? processStart(peer.pid) ?? 0n : 0n,
       program: new LateProgram(
         peer.pid,
-        this.#rush.add(now) ? undefined : processProgram(peer.pid),
+        client?.record.target ?? (this.#rush.add(now) ? undefined : processProgram(peer.pid)),
       ),
       delegate,
       greeted: false,
       since: now,
+      charged: peer.uid,
       closed: false,
       requester: undefined,
+      ticket: undefined,
+      client,
     };
     this.#channels.set(fd, channel);
     if (delegate === undefined) this.#unproven.add(channel);
@@ -256,7 +284,21 @@ export class Broker {
       this.#hello(channel, message);
       return undefined;
     }
+    if (message.type === "wrap") {
+      this.#wrap(channel, message, sender as Credentials);
+      return undefined;
+    }
+    if (message.type === "join") {
+      this.#join(channel, message, sender as Credentials);
+      return undefined;
+    }
     if (channel.delegate === undefined) throw new ProtocolViolation("no HELLO before the rest");
+    const { client } = channel;
+    if (client !== undefined && !isStillClient(sender?.pid ?? 0, client)) {
+      throw new ProtocolViolation(
+        `process ${sender?.pid ?? "?"} is not ${client.record.target} as its wrapper started it`,
+      );
+    }
     if (message.type === "channel") return this.#child(channel, received.fds, sender);
     if (message.type === "open") {
       this.#ask(channel, message, received.fds[0] as number, sender as Credentials);
@@ -267,7 +309,7 @@ export class Broker {
   }
 
   #hello(channel: Channel, message: AgentMessage & { type: "hello" }): void {
-    if (channel.delegate !== undefined) throw new ProtocolViolation("second HELLO");
+    mustBeFirst(channel, "HELLO");
     const account = userName(channel.peer.uid);
     if (account === undefined) {
       const why = `uid ${channel.peer.uid} has no account on this host`;
@@ -286,6 +328,49 @@ export class Broker {
     channel.greeted = true;
     this.#unproven.delete(channel);
     this.#answer(channel, message.sequence, { kind: "open", id: 0, why: delegate });
+  }
+
+  /** A wrapper, before it becomes its program: it gets a ticket for that. */
+  #wrap(
+    channel: Channel,
+    message: AgentMessage & { type: "wrap" },
+    sender: Credentials,
+  ): void {
+    mustBeFirst(channel, "WRAP");
+    // From here on at the user's cost, or one user could use up the delegate's share of channels.
+    const full = this.#options.limits.move(channel.charged, sender.uid);
+    if (full === undefined) channel.charged = sender.uid;
+    const ticket = full ?? this.#wrappers.admit(channel.peer, sender, message);
+    if (typeof ticket === "string") {
+      this.#answer(channel, message.sequence, { kind: "refused", why: ticket });
+      // Told of the user who tried, not of the delegate.
+      return this.#refuseChannel(channel, ticket, sender.uid);
+    }
+    channel.ticket = ticket;
+    if (sendUnix(channel.fd, encodeTicket(message.sequence, ticket)) < 0) this.#drop(channel);
+  }
+
+  /** The program, over a channel of its own, with its wrapper's ticket. */
+  #join(
+    channel: Channel,
+    message: AgentMessage & { type: "join" },
+    sender: Credentials,
+  ): void {
+    mustBeFirst(channel, "JOIN");
+    const client = sender.uid !== channel.peer.uid
+      ? `ticket: presented with the rights of uid ${channel.peer.uid} by uid ${sender.uid}`
+      : userName(sender.uid) === undefined
+      ? `uid ${sender.uid} has no account on this host`
+      : this.#wrappers.join(message.ticket, channel.peer);
+    if (typeof client === "string") {
+      this.#answer(channel, message.sequence, { kind: "refused", why: client });
+      return this.#refuseChannel(channel, client);
+    }
+    channel.client = client;
+    channel.program = new LateProgram(channel.peer.pid, client.record.target);
+    channel.delegate = client.record.delegate;
+    this.#unproven.delete(channel);
+    this.#answer(channel, message.sequence, { kind: "open", id: 0, why: channel.delegate });
   }
 
   #child(
@@ -316,7 +401,7 @@ export class Broker {
       return undefined;
     }
     fds.length = 0; // taken over: not to be closed with the message
-    return this.#open(fd, peer, parent.delegate);
+    return this.#open(fd, peer, parent.delegate, parent.client);
   }
 
   #ask(channel: Channel, message: OpenMessage, fd: number, sender: Credentials): void {
@@ -462,11 +547,11 @@ export class Broker {
     else if (sent < 0) this.#drop(channel);
   }
 
-  #refuseChannel(channel: Channel, why: string): void {
+  #refuseChannel(channel: Channel, why: string, uid = channel.peer.uid): void {
     this.#report({
       event_type: "channel.refused",
       why,
-      uid: channel.peer.uid,
+      uid,
       pid: channel.peer.pid,
       program: channel.program.path,
     });
@@ -478,7 +563,8 @@ export class Broker {
     channel.closed = true;
     this.#channels.delete(channel.fd);
     this.#unproven.delete(channel);
-    this.#options.limits.release(channel.peer.uid);
+    if (channel.ticket !== undefined) this.#wrappers.forget(channel.ticket);
+    this.#options.limits.release(channel.charged);
     this.#poller.remove(channel.fd);
     libc.close(channel.fd);
   }

@@ -42,11 +42,35 @@ export type AgentMessage =
   | { readonly type: "channel"; readonly sequence: number }
   | OpenMessage
   | TracedMessage
+  | {
+    readonly type: "wrap";
+    readonly sequence: number;
+    /** What the wrapper finds wrong with itself; 0: nothing. */
+    readonly fault: number;
+    /** Descriptor of the program that the wrapper is going to execute. */
+    readonly program: number;
+  }
+  | {
+    readonly type: "join";
+    readonly sequence: number;
+    /** A view into the message. */
+    readonly ticket: Uint8Array;
+  }
   | { readonly type: "close"; readonly sequence: number; readonly id: number };
 
 const MAGIC = 0x31525044;
 const HEADER = 16;
-const LENGTHS = { hello: 96, channel: 16, open: 88, traced: 88, close: 24, verdict: 192 } as const;
+const LENGTHS = {
+  hello: 96,
+  channel: 16,
+  open: 88,
+  traced: 88,
+  close: 24,
+  wrap: 32,
+  join: 48,
+  verdict: 192,
+  ticket: 48,
+} as const;
 const VERSION = 1;
 const DELEGATE = /^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$/;
 
@@ -76,6 +100,10 @@ export function parseAgentMessage(data: Uint8Array<ArrayBuffer>): AgentMessage |
       return wrong("traced") ?? parseTraced(data, view, sequence);
     case 4:
       return wrong("close") ?? { type: "close", sequence, id: view.getUint32(16, true) };
+    case 5:
+      return wrong("wrap") ?? parseWrap(view, sequence);
+    case 6:
+      return wrong("join") ?? { type: "join", sequence, ticket: data.subarray(HEADER) };
     default:
       return `message type ${type} is unknown`;
   }
@@ -91,6 +119,13 @@ function parseHello(data: Uint8Array, view: DataView, sequence: number): AgentMe
   const delegate = String.fromCharCode(...field.subarray(0, end));
   if (delegate !== "" && !DELEGATE.test(delegate)) return "delegate is not a name";
   return { type: "hello", sequence, delegate };
+}
+
+function parseWrap(view: DataView, sequence: number): AgentMessage | string {
+  const version = view.getUint32(16, true);
+  if (version !== VERSION) return `protocol version ${version} is not ${VERSION}`;
+  const fault = view.getUint32(20, true);
+  return { type: "wrap", sequence, fault, program: view.getUint32(24, true) };
 }
 
 function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
@@ -192,4 +227,20 @@ export function encodeVerdict(
   outView.setUint32(24, verdict.kind === "open" ? verdict.id : 0, true);
   outWhy.fill(0, encoder.encodeInto(verdict.why, outWhy).written);
   return out;
+}
+
+/**
+ * Makes the message that carries a ticket to a wrapper.
+ *
+ * @param ticket of 32 octets.
+ */
+export function encodeTicket(sequence: number, ticket: Uint8Array): Uint8Array<ArrayBuffer> {
+  const ticketOut = new Uint8Array(LENGTHS.ticket);
+  const view = new DataView(ticketOut.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint16(4, 0x8002, true);
+  view.setUint16(6, LENGTHS.ticket, true);
+  view.setUint32(8, sequence, true);
+  ticketOut.set(ticket, HEADER);
+  return ticketOut;
 }

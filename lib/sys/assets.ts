@@ -14,6 +14,8 @@ const TRACE = "diaper-trace";
 const CAGE = "diaper-cage";
 /** File name of the scanners' program. */
 const SCANNERS = "diaper-scanners.js";
+/** File name of the setuid wrapper. */
+const WRAPPER = "diaper-wrapper";
 
 /** A file of the binary that is not there or has no safe place; `next` says what to do. */
 export class AssetError extends Error {
@@ -32,6 +34,15 @@ export class AssetError extends Error {
  */
 export function agentLibrary(): Uint8Array<ArrayBuffer> {
   return asset(AGENT);
+}
+
+/**
+ * The setuid wrapper as it was built, to which each installation adds a record of its own.
+ *
+ * @throws {AssetError} in a source tree where it was not built.
+ */
+export function wrapperBinary(): Uint8Array<ArrayBuffer> {
+  return asset(WRAPPER);
 }
 
 function asset(name: string): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,25 @@
+/* What was fixed at installation: the end of the wrapper's own file. See docs/protocols/agent-broker.md. */
+#ifndef DIAPER_WRAPPER_RECORD_H
+#define DIAPER_WRAPPER_RECORD_H
+
+#include <stdint.h>
+
+#include "../launcher/sha256.h"
+
+#define RECORD_MAGIC "DPRWRAP1"
+
+struct record {
+	char magic[8];
+	uint32_t uid; /* of the delegate's account, which owns the wrapper */
+	uint32_t zero;
+	uint8_t target_digest[SHA256_SIZE];
+	uint8_t agent_digest[SHA256_SIZE];
+	char path[256];   /* where the wrapper itself is; these four end with a NUL */
+	char target[256]; /* the one program that it runs */
+	char agent[256];
+	char socket[112]; /* the broker's */
+};
+
+_Static_assert(sizeof(struct record) == 960, "record");
+
+#endif
