@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "config.h"
+#include "library.h"
 #include "meet.h"
 #include "pinhole.h"
 #include "process.h"
@@ -19,6 +20,7 @@ extern char **environ;
 __attribute__((constructor)) static void agent_start(void) {
 	if (real.fclose == NULL)
 		real_resolve();
+	library_start();
 	if (!config_read(environ) || !process_start())
 		return;
 	bool started = trunk_start();

@@ -32,6 +32,7 @@ enum wire_fault {
 	WIRE_FAULT_INSTALLATION = 2,
 	WIRE_FAULT_AGENT = 3,
 	WIRE_FAULT_TARGET = 4,
+	WIRE_FAULT_LIBRARY = 5, /* told by the agent */
 };
 
 enum wire_verdict { WIRE_VERDICT_OPEN = 0 };

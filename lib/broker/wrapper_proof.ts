@@ -48,6 +48,7 @@ const FAULTS: readonly string[] = [
   "moved or changed since its installation",
   "the agent is not the one that was installed",
   "the program is not the one that was authorized",
+  "a library that others than root can change was to be loaded into a wrapped program",
 ];
 
 const LARGEST_WRAPPER = 1 << 20;

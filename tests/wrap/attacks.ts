@@ -78,6 +78,53 @@ const cases: Record<string, () => Promise<void>> = {
     await m.run("alice", [...hostile, WRAPPER, "ask"]);
     await asked(`ftpclient alice ${TARGET}`);
   },
+  async "a library of the user's, by whatever name, is not loaded into the client"() {
+    const library = `${work}/alice/thief.so`;
+    await Deno.copyFile(`${work}/build/thief.so`, library);
+    await Deno.symlink("/usr/local/lib/thief.so", `${work}/alice/link.so`); // may change its aim
+    await Deno.copyFile(`${work}/build/thief.so`, "/usr/local/lib/writable.so");
+    await Deno.chmod("/usr/local/lib/writable.so", 0o775);
+    await Deno.symlink(library, "/usr/local/lib/aside.so");
+    const names = [
+      ...[library, `${work}/alice/link.so`, "./thief.so", `/usr/../${library}`],
+      ...["/usr/local/lib/writable.so", "/usr/local/lib/aside.so", "/proc/self/cwd/thief.so"],
+    ];
+    const { lines, stderr } = await m.run("alice", [WRAPPER, "load", ...names]);
+    const why = "load diaper: only libraries that root alone can change are loaded here";
+    assert.deepEqual(lines.slice(1).map((line) => line.split(": ").slice(0, 2).join(": ")), [
+      ...names.map(() => why),
+    ]);
+    assert.equal(stderr, "");
+    await refused(...names.map(() => new RegExp(`^${alice} wrapper: a library that others`)));
+    const good = ["libm.so.6", "/lib/x86_64-linux-gnu/libm.so.6"];
+    assert.deepEqual((await m.run("alice", [WRAPPER, "load", ...good])).lines.slice(1), [
+      "load done",
+      "load done",
+    ]);
+    // Without a wrapper a program loads what it likes, with the agent as well.
+    const agent = [`LD_PRELOAD=${work}/build/libdiaper-agent.so`, `DIAPER_SOCKET=${SOCKET}`];
+    const free = await m.run("alice", ["env", ...agent, TARGET, "load", library]);
+    assert.deepEqual([free.lines[1], free.stderr], ["load done", "thief inside\n"]);
+    await Deno.remove(library);
+    await Deno.remove(`${work}/alice/link.so`);
+    await asked();
+  },
+  async "a library of the user's that has root's path in a mount namespace of the user's"() {
+    const path = "/usr/local/lib/fine.so";
+    await Deno.writeFile(path, new Uint8Array(1), { mode: 0o644 }); // root's, at the same path
+    const script = `mount -t tmpfs tmpfs /usr/local/lib && cp ${work}/build/thief.so ${path} && ` +
+      "echo ready && cat";
+    const other = m.start("alice", [
+      ...["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+    ]);
+    await other.line(/^ready/);
+    const command = `exec ${WRAPPER} load /proc/self/fd/0 </proc/${other.pid}/root${path}`;
+    const { lines, stderr } = await m.run("alice", ["sh", "-c", command]);
+    assert.match(lines[1] ?? "", /^load diaper: only libraries/);
+    assert.equal(stderr, "");
+    await other.end();
+    await refused(new RegExp(`^${alice} wrapper: a library that others`));
+  },
   async "a shell out of the client inherits nothing"() {
     const shell = `ls -l /proc/self/fd | grep -c socket; env | grep -E '^(LD_|DIAPER_)'; ` +
       `${m.attacker} hello ${SOCKET} ftpclient; ${m.attacker} wrap ${SOCKET}`;

@@ -1,6 +1,7 @@
 /* A client that a wrapper starts: does what its first argument says. Lines go to standard output. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -99,6 +100,9 @@ int main(int argc, char **argv) {
 		fflush(stdout), abort();
 	else if (strcmp(what, "leak") == 0)
 		leak(argv[2]);
+	else if (strcmp(what, "load") == 0)
+		for (char **name = argv + 2; *name != NULL; name++)
+			printf("load %s\n", dlopen(*name, RTLD_NOW) != NULL ? "done" : dlerror());
 	else if (strcmp(what, "shell") == 0)
 		fflush(stdout), printf("shell %d\n", system(argv[2]));
 	else if (strcmp(what, "replace") == 0)
