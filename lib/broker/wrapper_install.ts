@@ -40,6 +40,8 @@ export interface WrapperOrder {
 const MODE = 0o4511;
 const LARGEST = 64 << 20;
 const OTHERS_WRITE = 0o022;
+/** The directory of the program itself, in the search path for its libraries (ld.so(8)). */
+const ORIGIN = "$ORIGIN";
 
 /** What a wrapper is made of, when it is not what is inside this binary. */
 export interface WrapperParts {
@@ -102,6 +104,10 @@ export function planWrapper(
     agent_sha256: digest,
     socket: order.socket,
   };
+  for (const [text, most] of [[path, 107], [target, 255], [order.socket, 107]] as const) {
+    if (new TextEncoder().encode(text).length <= most) continue;
+    throw new WrapperError(`${text} is longer than ${most} octets`, "give a shorter path");
+  }
   const record = encodeWrapperRecord(unsigned);
   const file = new Uint8Array(wrapper.length + record.length);
   file.set(wrapper);
@@ -116,20 +122,15 @@ export function planWrapper(
  */
 export function installWrapper(plan: PlannedWrapper, directory = WRAPPER_DIRECTORY): void {
   const { record, file, agent } = plan;
-  const old = listWrappers(directory).find((r) => r.path === record.path);
-  if (old === undefined && exists(record.path)) {
-    throw new WrapperError(
-      `${record.path} is there already, and is no wrapper`,
-      "give --path another place, or remove the file",
-    );
-  }
+  const old = wrapperToReplace(plan, directory);
   placeFile(AGENT_DIRECTORY, agent.name, agent.content);
   // On the list first: a wrapper that is not on it is refused, an entry without wrapper does nothing.
   const text = new TextEncoder().encode(JSON.stringify(record, undefined, 2) + "\n");
   placeFile(directory, entryName(record.path), text);
   const temporary = `${record.path}.${crypto.randomUUID()}`;
   try {
-    Deno.writeFileSync(temporary, file, { createNew: true, mode: 0o600 });
+    // Not to be written by the delegate at any moment between here and its last mode.
+    Deno.writeFileSync(temporary, file, { createNew: true, mode: 0o400 });
     Deno.chownSync(temporary, record.uid, 0);
     Deno.chmodSync(temporary, MODE); // after chown, which takes the bit away
     Deno.renameSync(temporary, record.path);
@@ -137,6 +138,26 @@ export function installWrapper(plan: PlannedWrapper, directory = WRAPPER_DIRECTO
     removeIfThere(temporary);
     throw error;
   }
+  if (old !== undefined) removeUnusedAgent(old, directory);
+}
+
+/**
+ * The wrapper that an installation would replace; `undefined` when its path is free.
+ *
+ * @throws {WrapperError} when something else is at its path.
+ */
+export function wrapperToReplace(
+  { record }: PlannedWrapper,
+  directory = WRAPPER_DIRECTORY,
+): WrapperRecord | undefined {
+  const old = listWrappers(directory).find((r) => r.path === record.path);
+  if (old === undefined && exists(record.path)) {
+    throw new WrapperError(
+      `${record.path} is there already, and is no wrapper`,
+      "give --path another place, or remove the file",
+    );
+  }
+  return old;
 }
 
 /** All wrappers on the list. */
@@ -174,6 +195,22 @@ export function wrapperFault(record: WrapperRecord): string | undefined {
  * @throws {WrapperError} when there is no such wrapper, or more than one.
  */
 export function removeWrapper(name: string, directory = WRAPPER_DIRECTORY): WrapperRecord {
+  const record = findWrapper(name, directory);
+  const info = lstat(record.path);
+  // What root put there since is not ours to remove.
+  if (info?.isFile === true && info.uid === record.uid) removeIfThere(record.path);
+  removeIfThere(`${directory}/${entryName(record.path)}`);
+  removeUnusedAgent(record, directory);
+  return record;
+}
+
+/**
+ * The one wrapper of a name.
+ *
+ * @param name its path, or the last part of it.
+ * @throws {WrapperError} when there is no such wrapper, or more than one.
+ */
+export function findWrapper(name: string, directory = WRAPPER_DIRECTORY): WrapperRecord {
   const found = listWrappers(directory).filter((r) =>
     r.path === name || r.path.endsWith(`/${name}`)
   );
@@ -184,11 +221,13 @@ export function removeWrapper(name: string, directory = WRAPPER_DIRECTORY): Wrap
       "diaper wrap list shows all; give the whole path",
     );
   }
-  const info = lstat(record.path);
-  // What root put there since is not ours to remove.
-  if (info?.isFile === true && info.uid === record.uid) removeIfThere(record.path);
-  removeIfThere(`${directory}/${entryName(record.path)}`);
   return record;
+}
+
+/** An agent that no wrapper loads any more; programs that run keep it. */
+function removeUnusedAgent(record: WrapperRecord, directory: string): void {
+  if (parent(record.agent) !== AGENT_DIRECTORY) return;
+  if (!listWrappers(directory).some((r) => r.agent === record.agent)) removeIfThere(record.agent);
 }
 
 /** A file name that no two paths share. */
@@ -217,6 +256,12 @@ function readProgram(path: string): Uint8Array<ArrayBuffer> {
     throw new WrapperError(
       `${path} is not a dynamically linked ELF program`,
       "scripts and static programs cannot be wrapped: the agent is not loaded into them",
+    );
+  }
+  if (new TextDecoder("latin1").decode(bytes).includes(ORIGIN)) {
+    throw new WrapperError(
+      `${path} looks for its libraries beside itself (${ORIGIN})`,
+      "its copy in memory would not find them: wrap another program",
     );
   }
   return bytes;

@@ -19,6 +19,7 @@ import {
 } from "./doctor_files.ts";
 import { descriptorCheck, kernelChecks } from "./doctor_kernel.ts";
 import { firewallCheck, interfaceChecks, sshCheck } from "./doctor_network.ts";
+import { wrapperCheck } from "./doctor_wrappers.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { printJson, printLine, type Style, style, visible } from "./output.ts";
 
@@ -60,6 +61,7 @@ export async function allChecks(configFile: string | undefined): Promise<Check[]
     groupCheck(config.control_group),
     ...cacheCheck(),
     await agentCheck(ownMounts()),
+    wrapperCheck(ownMounts()),
     ...interfaceChecks(config),
     firewallCheck(config),
     ...sshCheck(config),

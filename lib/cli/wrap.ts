@@ -5,11 +5,13 @@
  */
 import type { Command } from "commander";
 import {
+  findWrapper,
   installWrapper,
   listWrappers,
   planWrapper,
   removeWrapper,
   wrapperFault,
+  wrapperToReplace,
 } from "../broker/wrapper_install.ts";
 import type { WrapperRecord } from "../broker/wrapper_record.ts";
 import { configOption, readConfig } from "./config_option.ts";
@@ -24,7 +26,7 @@ interface AddOptions {
   readonly json?: boolean;
 }
 
-interface RemoveOptions {
+interface ShowOptions {
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
@@ -44,9 +46,9 @@ export function register(parent: Command): void {
     .addHelpText(
       "after",
       `
-Users run the wrapper instead of the program. After an update of the program or of diaper the
-wrapper refuses to run until it is added again. Wrap no program that runs code of its user inside
-itself, such as an interpreter.`,
+Users run the wrapper instead of the program. After an update of the program the wrapper refuses to
+run until it is added again; after an update of diaper, add it again to have the new agent. Wrap no
+program that runs code of its user inside itself, such as an interpreter.`,
     )
     .action(add);
   wrap.command("list")
@@ -62,7 +64,7 @@ itself, such as an interpreter.`,
 }
 
 function add(file: string, options: AddOptions): void {
-  mustBeRoot("add");
+  if (options.dryRun !== true) mustBeRoot("add");
   const { config } = readConfig(options.config);
   for (const path of [file, options.path ?? "/"]) {
     if (!path.startsWith("/")) {
@@ -75,14 +77,16 @@ function add(file: string, options: AddOptions): void {
     path: options.path ?? `/usr/local/bin/${file.slice(file.lastIndexOf("/") + 1)}`,
     socket: `${config.run_dir}/agent.sock`,
   });
-  if (options.dryRun !== true) installWrapper(plan);
-  show(plan.record, options.json);
+  if (options.dryRun === true) wrapperToReplace(plan);
+  else installWrapper(plan);
+  show(plan.record, options, "runs", "would run");
 }
 
 function list(options: { readonly json?: boolean }): void {
   const rows = listWrappers().map((record) => ({
     ...record,
-    // Who is not root cannot read a wrapper, which is all right.
+    // Only root can read a wrapper's file.
+    checked: Deno.uid() === 0,
     fault: Deno.uid() === 0 ? wrapperFault(record) ?? null : null,
   }));
   if (options.json === true) {
@@ -93,24 +97,21 @@ function list(options: { readonly json?: boolean }): void {
     { title: "WRAPPER", cell: (r) => r.path },
     { title: "DELEGATE", cell: (r) => r.delegate },
     { title: "PROGRAM", cell: (r) => r.target },
-    { title: "STATE", cell: (r) => r.fault ?? (Deno.uid() === 0 ? "in order" : "not checked") },
+    { title: "STATE", cell: (r) => r.fault ?? (r.checked ? "in order" : "not checked") },
   ];
   print(table(columns, rows));
 }
 
-function remove(wrapper: string, options: RemoveOptions): void {
-  mustBeRoot("remove");
-  if (options.dryRun !== true) return show(removeWrapper(wrapper), options.json);
-  const record = listWrappers().find((r) => r.path === wrapper || r.path.endsWith(`/${wrapper}`));
-  if (record === undefined) {
-    throw new CliError(EXIT.FAILED, `There is no wrapper ${wrapper}`, "diaper wrap list");
-  }
-  show(record, options.json);
+function remove(wrapper: string, options: ShowOptions): void {
+  if (options.dryRun !== true) mustBeRoot("remove");
+  const record = options.dryRun === true ? findWrapper(wrapper) : removeWrapper(wrapper);
+  show(record, options, "no longer runs", "would no longer run");
 }
 
-function show(record: WrapperRecord, json: boolean | undefined): void {
-  if (json === true) return printJson(record);
-  printLine(`${record.path} runs ${record.target} in the name of ${record.delegate}`);
+function show(record: WrapperRecord, options: ShowOptions, done: string, dry: string): void {
+  if (options.json === true) return printJson(record);
+  const what = options.dryRun === true ? dry : done;
+  printLine(`${record.path} ${what} ${record.target} in the name of ${record.delegate}`);
 }
 
 function mustBeRoot(what: string): void {

@@ -27,3 +27,16 @@ Deno.test("ChannelLimits goes on with what waited as soon as one is released", (
   limits.release(0);
   assert.equal(resumed, 1);
 });
+
+Deno.test("ChannelLimits moves a channel from one account to another", () => {
+  const limits = new ChannelLimits(10, 2);
+  for (const uid of [1000, 1000, 1001, 1001]) assert.equal(limits.take(uid), undefined);
+  assert.match(limits.move(1000, 1001) ?? "", /uid 1001 has 2 channels/);
+  assert.match(limits.take(1000) ?? "", /uid 1000 has 2/, "a refused move changes nothing");
+  limits.release(1001);
+  assert.equal(limits.move(1000, 1001), undefined);
+  assert.equal(limits.take(1000), undefined);
+  assert.match(limits.take(1001) ?? "", /uid 1001 has 2/);
+  assert.equal(limits.move(1001, 1001), undefined);
+  assert.equal(limits.move(1001, 0), undefined);
+});

@@ -47,7 +47,7 @@ async function allVerbs(): Promise<string[]> {
   return (await Promise.all(nested)).flat();
 }
 
-const HAS_SUBCOMMANDS = ["enforcer", "pinhole", "policy"];
+const HAS_SUBCOMMANDS = ["enforcer", "pinhole", "policy", "wrap"];
 
 const hasMandoc = (() => {
   try {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Machine, SOCKET, TARGET, WRAPPER } from "./inside.ts";
 import { ACCOUNTS } from "./namespace.ts";
+import { cases } from "./results.ts";
 
 const work = Deno.args[0] ?? "";
 const m = await Machine.create(work);
@@ -22,7 +23,7 @@ async function asked(...expected: string[]): Promise<void> {
   assert.deepEqual(found, expected);
 }
 
-const cases: Record<string, () => Promise<void>> = {
+const attacks: Record<string, () => Promise<void>> = {
   async "a wrapped client asks in the delegate's name for its user"() {
     const { code, lines, stderr } = await m.run("alice", [WRAPPER, "ask"]);
     assert.equal(code, 0, stderr);
@@ -353,17 +354,9 @@ async function tampered(path: string, change: (bytes: Uint8Array) => Promise<voi
   return outcome;
 }
 
-const results: Record<string, string> = {};
-for (const [name, work] of Object.entries(cases)) {
-  try {
-    await work();
-    results[name] = "ok";
-  } catch (error) {
-    results[name] = error instanceof Error ? error.message : String(error);
-    await m.refusals();
-    await m.asked();
-  }
-}
+await cases(attacks, async () => {
+  await m.refusals();
+  await m.asked();
+});
 m.close();
-await Deno.stdout.write(new TextEncoder().encode(JSON.stringify(results) + "\n"));
 Deno.exit(0); // whatever of a failed case is still running ends with this namespace

@@ -2,14 +2,21 @@
 import assert from "node:assert/strict";
 import { runInside } from "./namespace.ts";
 
-Deno.test({
-  name: "wrap: attacks on local authentication are refused and reported (needs root)",
-  ignore: Deno.uid() !== 0,
-  async fn(t) {
-    const results = Object.entries(await runInside("attacks.ts"));
-    assert.ok(results.length > 15);
-    for (const [name, result] of results) {
-      await t.step(name, () => assert.equal(result, "ok"));
-    }
-  },
-});
+const MODULES = {
+  "install.ts": "diaper wrap installs, lists and removes",
+  "attacks.ts": "attacks on local authentication are refused and reported",
+};
+
+for (const [module, title] of Object.entries(MODULES)) {
+  Deno.test({
+    name: `wrap: ${title} (needs root)`,
+    ignore: Deno.uid() !== 0,
+    async fn(t) {
+      const results = Object.entries(await runInside(module));
+      assert.ok(results.length > 0);
+      for (const [name, result] of results) {
+        await t.step(name, () => assert.equal(result, "ok"));
+      }
+    },
+  });
+}
