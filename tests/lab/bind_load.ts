@@ -3,13 +3,18 @@
  *
  * @module
  */
-import type { DiaperHost } from "./diaper.ts";
 import type { Host } from "./host.ts";
 import type { Lab } from "./lab.ts";
 import type { LabProcess } from "./process.ts";
 
 /** Its control port. */
 export const PORT = 2121;
+
+/** Runs programs under the agent, as DiaperHost does. */
+export interface Watcher {
+  /** Starts one, in a delegate's name. */
+  run(delegate: string, command: string, args: readonly string[]): LabProcess;
+}
 
 /** What bind_load prints. */
 export interface LoadResult {
@@ -22,7 +27,7 @@ export async function loadOnce(
   lab: Lab,
   outside: Host,
   inside: Host,
-  diaper: DiaperHost | undefined,
+  diaper: Watcher | undefined,
   mode: "latency" | "storm",
   count: number,
 ): Promise<LoadResult> {
@@ -37,7 +42,7 @@ export async function startLoad(
   lab: Lab,
   outside: Host,
   inside: Host,
-  diaper: DiaperHost | undefined,
+  diaper: Watcher | undefined,
   mode: "latency" | "storm" | "hold",
   count: number,
 ): Promise<LabProcess> {
