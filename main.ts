@@ -13,6 +13,26 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/up.ts"),
   },
   {
+    name: "agent-broker",
+    summary: "hand this host's requests over to controllers elsewhere",
+    load: () => import("./lib/cli/agent_broker.ts"),
+  },
+  {
+    name: "controller",
+    summary: "open and close pinholes for other hosts at one enforcer",
+    load: () => import("./lib/cli/controller.ts"),
+  },
+  {
+    name: "gate",
+    summary: "join a broker's SSH session to the controller (forced command of a stock sshd)",
+    load: () => import("./lib/cli/gate.ts"),
+  },
+  {
+    name: "keygen",
+    summary: "make a key pair and print its public half",
+    load: () => import("./lib/cli/keygen.ts"),
+  },
+  {
     name: "run",
     summary: "run a program under the interposition agent",
     load: () => import("./lib/cli/run.ts"),
@@ -91,6 +111,8 @@ const verbs: readonly Verb[] = [
 /** What a worker does, by its name (startWorker). */
 const roles: Readonly<Record<string, () => Promise<unknown>>> = {
   perimeter: () => import("./lib/controller/worker.ts"),
+  controller: () => import("./lib/controller/controller_worker.ts"),
+  broker: () => import("./lib/broker/broker_worker.ts"),
 };
 
 if (isWorker()) {

@@ -203,5 +203,6 @@ export function reasonText(reason: CloseReason): string {
     "stale": "no owner and no traffic",
     "enforcer-refused": "the enforcer did not take it",
     "reboot": "the host was started anew",
+    "broker-lost": "its broker was not heard of for longer than its lease",
   }[reason];
 }

@@ -68,7 +68,8 @@ export class Authorization {
       const { delegate, user } = p.requester;
       const decision = this.#policy.decide({ delegate, user, ...p.tuple, at }, IDLE_STATE);
       // What root ordered stands without an allow rule, but not against a deny rule.
-      const ordered = p.cookie === 0n && decision.rule === undefined;
+      const byHand = p.cookie === 0n && p.origin === undefined;
+      const ordered = byHand && decision.rule === undefined;
       if (!decision.permitted && !ordered) denied.push(p);
     }
     return denied;

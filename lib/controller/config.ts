@@ -16,6 +16,8 @@ const duration = z.string().regex(/^([1-9][0-9]{0,8})(s|m|h|d)$/, {
   error: 'expected a time such as "30s", "10m", "1h" or "7d"',
 }).transform((text) => Number(text.slice(0, -1)) * (UNITS[text.slice(-1)] as number));
 
+const durationOrNone = z.union([z.literal("0s").transform(() => 0), duration]);
+
 const absolutePath = z.string().regex(/^\/[^\0]*$/, { error: "expected an absolute path" });
 
 const accountName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$/, {
@@ -28,6 +30,16 @@ const port = z.string().regex(/^(tcp|udp)\/([1-9][0-9]{0,4})$/, {
   const [protocol, number] = text.split("/") as [Protocol, string];
   return { protocol, port: Number(number) };
 }).refine((p) => p.port <= 65535, { error: "expected a port between 1 and 65535" });
+
+const endpoint = z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[1-9][0-9]{0,4}$/, {
+  error: 'expected an address and port such as "192.0.2.1:7422" or "[2001:db8::1]:7422"',
+}).transform((text) => {
+  const colon = text.lastIndexOf(":");
+  return {
+    host: text.slice(0, colon).replace(/^\[|\]$/g, ""),
+    port: Number(text.slice(colon + 1)),
+  };
+}).refine((e) => e.port <= 65535, { error: "expected a port between 1 and 65535" });
 
 const interfaceName = z.string().regex(/^[A-Za-z0-9_.@-]{1,15}$/, {
   error: "expected the name of a network interface",
@@ -55,6 +67,8 @@ const schema = z.strictObject({
     open_ports: z.array(port).default([]),
     allow_ping: z.boolean().default(true),
     capacity: z.int().min(1).max(10_000_000).default(1_048_576),
+    /** How long a request waits for room when the enforcer is full; "0s": not at all. */
+    wait: durationOrNone.default(5),
     lease: duration.default(3600),
     sweep: duration.default(60),
     /** What becomes of the open pinholes when diaper stops in good order. The perimeter stays. */
@@ -62,6 +76,30 @@ const schema = z.strictObject({
   }).refine((p) => !p.hooks.includes("forward") || p.outside.length > 0, {
     error: "hooks has forward, which needs the interfaces to the outside",
     path: ["outside"],
+  }).prefault({}),
+  /** Where an agent-broker finds its controllers, and who it is there. */
+  remote: z.strictObject({
+    controllers: z.array(endpoint).default([]),
+    /** Account at the controller; the key says who we are, the account where it may be used. */
+    user: accountName.default("diaper"),
+    /** Remote delegate of all local delegates that are not named below; the host's name without it. */
+    delegate: accountName.optional(),
+    delegates: z.record(accountName, accountName).default({}),
+    keys: absolutePath.default("/etc/diaper/keys"),
+    known_controllers: absolutePath.default("/etc/diaper/known_controllers"),
+    /** How long a program waits for its pinhole. */
+    wait: duration.default(20),
+  }).prefault({}),
+  /** What a controller for other hosts listens on, and whom it trusts. */
+  controller: z.strictObject({
+    listen: z.array(endpoint).default([]),
+    host_key: absolutePath.default("/etc/diaper/host_key"),
+    authorized_keys: absolutePath.default("/etc/diaper/authorized_keys"),
+    /** The account that a stock sshd runs `diaper gate` as. */
+    gate_account: accountName.optional(),
+    /** How long the pinholes stay of a broker that is not heard of. */
+    lease: duration.default(60),
+    max_brokers: z.int().min(1).max(100_000).default(1000),
   }).prefault({}),
   /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
   enforcer: z.record(z.string(), z.unknown()).default({}),

@@ -42,6 +42,8 @@ export interface PolicyStatus {
   readonly loaded_at: string;
 }
 
+/** Most requests that wait for room at the enforcer. */
+const LONGEST_LINE = 10_000;
 const FOREIGN_TOLD = 250;
 const RENEW_SLICE = 1000;
 /** Most pinholes with which an enforcer is listed as a whole. */
@@ -69,7 +71,11 @@ export class Controller implements Part {
     const policy = readPolicy(options.policy);
     this.#policy = policyStatus(options.policy.file, policy.rules.length);
     const { lease } = config.perimeter;
-    this.execution = new Execution(enforcer, ledger, this.table, audit, lease);
+    this.execution = new Execution(enforcer, ledger, this.table, audit, lease, {
+      capacity: Math.min(config.perimeter.capacity, enforcer.capabilities.capacity),
+      wait: config.perimeter.wait,
+      longestLine: LONGEST_LINE,
+    });
     this.sweep = new Sweep(enforcer, this.execution, this.table, audit, lease);
     this.#expiry = new Expiry(this.execution);
     this.#authorization = new Authorization(policy, this.table);
@@ -122,13 +128,13 @@ export class Controller implements Part {
 
   /** See {@link Part.round}. */
   async round(now: number, idle: boolean): Promise<void> {
-    await this.execution.flush();
+    if (this.execution.pending) await this.execution.step();
     if (this.sweep.running) await this.#guarded("sweep", () => this.sweep.step());
     if (now >= this.#nextSecond) {
       this.#nextSecond = now + 1000;
       this.#expiry.expire(Date.now());
+      this.execution.expireWaiting();
       this.execution.retry();
-      await this.execution.flush();
       await this.#guarded("enforcer", () => this.#mend());
     }
     if (now >= this.#nextSweep) {
@@ -174,14 +180,19 @@ export class Controller implements Part {
     return this.#authorization.judge(request);
   }
 
-  /** Carries out a request that is allowed. */
+  /**
+   * Carries out a request that is allowed.
+   *
+   * @param patient it waits in line when the enforcer is full.
+   */
   open(
     request: PinholeRequest,
     rule: string,
     limits: Pick<PolicyDecision, "ttlSeconds" | "idleSeconds">,
     answer: (verdict: Verdict) => void,
+    patient = true,
   ): Pinhole | undefined {
-    const obstacle = this.#obstacle();
+    const obstacle = this.#obstacle(patient);
     if (obstacle !== undefined) {
       this.#options.audit.refusal(request.requester.uid, "pinhole.failed", {
         ...requestFields(request),
@@ -197,6 +208,7 @@ export class Controller implements Part {
       tuple: request.tuple,
       requester: request.requester,
       cookie: request.cookie,
+      origin: request.origin,
       rule,
       state: "opening",
       requestedAt: now,
@@ -308,12 +320,10 @@ export class Controller implements Part {
   }
 
   /** Why nothing can be opened now, whatever the policy says. */
-  #obstacle(): string | undefined {
-    const { audit, config } = this.#options;
+  #obstacle(patient: boolean): string | undefined {
+    const { audit } = this.#options;
     if (audit.failed !== undefined) return `the audit trail cannot be written: ${audit.failed}`;
-    return this.table.size < config.perimeter.capacity
-      ? undefined
-      : `the perimeter is full: ${this.table.size} pinholes, the most that the configuration allows`;
+    return this.execution.obstacle(patient);
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Execution (paper, section 4.3): carries out what was decided, in order, by the one writer that an
- * enforcer has. What comes together in one round goes to ledger and enforcer in one batch.
+ * enforcer has. What comes together in one round goes to ledger and enforcer in one batch, up to the size
+ * at which the enforcer is fastest. What does not fit into the enforcer now waits in line.
  *
  * @module
  */
@@ -12,9 +13,21 @@ import { isoTime } from "./iso_time.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PinholeTable } from "./pinhole_table.ts";
 
+/** How much an enforcer takes, and how long one may wait for room there. */
+export interface ExecutionLimits {
+  /** Most pinholes at once. */
+  readonly capacity: number;
+  /** Seconds that a request waits for room; 0: not at all. */
+  readonly wait: number;
+  /** Most requests that wait at once. */
+  readonly longestLine: number;
+  /** Changes in one batch that give the best rate; what the enforcer says of itself without it. */
+  readonly batch?: number | undefined;
+}
+
 interface Opening {
   readonly pinhole: Pinhole;
-  readonly answer: (verdict: Verdict) => void;
+  answer: (verdict: Verdict) => void;
   readonly boundAt: number | undefined;
 }
 
@@ -37,15 +50,22 @@ export class Execution {
   readonly #table: PinholeTable;
   readonly #audit: AuditTrail;
   readonly #lease: number;
+  readonly #limits: ExecutionLimits;
   #opening: Opening[] = [];
   /** When the first of them was asked for, on the clock of `performance.now`. */
   #asked = 0;
+  /** Those for which there is no room at the enforcer, in order, and since when they wait. */
+  #line: (Opening & { readonly since: number })[] = [];
+  /** What is being opened for brokers, by pinhole: they may ask for the verdict again. */
+  readonly #underWay = new Map<Pinhole, Opening>();
   readonly #closing = new Map<Pinhole, CloseReason>();
   /** Closes that the enforcer did not confirm; tried again with the next batch. */
   readonly #unconfirmed = new Map<Pinhole, CloseReason>();
   /** Opened pinholes whose ledger row still says `opening`. */
   #settled: Pinhole[] = [];
   #enforcerFailed: string | undefined;
+  /** Told of each pinhole that is no more, as soon as it is no more. */
+  onClosed: ((pinhole: Pinhole, reason: CloseReason) => void) | undefined;
 
   /** @param lease seconds after which the enforcer itself drops an entry that nobody renewed. */
   constructor(
@@ -54,7 +74,9 @@ export class Execution {
     table: PinholeTable,
     audit: AuditTrail,
     lease: number,
+    limits: ExecutionLimits = { capacity: Infinity, wait: 0, longestLine: 0 },
   ) {
+    this.#limits = limits;
     this.#enforcer = enforcer;
     this.#ledger = ledger;
     this.#table = table;
@@ -72,6 +94,44 @@ export class Execution {
     return this.#opening.length > 0 || this.#closing.size > 0;
   }
 
+  /** Pinholes that are at the enforcer, or on their way there. */
+  get held(): number {
+    return this.#table.size - this.#line.length;
+  }
+
+  /** Requests that wait for room at the enforcer. */
+  get waiting(): number {
+    return this.#line.length;
+  }
+
+  /**
+   * Why there is no room for another pinhole; undefined when there is, or when there is room in line.
+   *
+   * @param patient whoever asks would wait in line.
+   */
+  obstacle(patient: boolean): string | undefined {
+    const { capacity, wait, longestLine } = this.#limits;
+    if (this.held < capacity && this.#line.length === 0) return undefined;
+    const full = `the perimeter is full: ${this.held} pinholes, the most that it takes`;
+    if (wait === 0 || !patient) return full;
+    if (this.#line.length < longestLine) return undefined;
+    return `${full}; ${this.#line.length} more wait, the most that may`;
+  }
+
+  /** A waiting pinhole's place in line, from 1; undefined when it does not wait. */
+  positionOf(pinhole: Pinhole): number | undefined {
+    // It is asked for by whoever has just come, at the end of the line.
+    const at = this.#line.findLastIndex((o) => o.pinhole === pinhole);
+    return at === -1 ? undefined : at + 1;
+  }
+
+  /** Gives the verdict about a broker's pinhole that is `opening` to somebody else than who asked first. */
+  answerLater(pinhole: Pinhole, answer: (verdict: Verdict) => void): void {
+    const opening = this.#underWay.get(pinhole);
+    if (opening === undefined) throw new Error(`Cannot answer later: ${pinhole.id} is not opening`);
+    opening.answer = answer;
+  }
+
   /** Something waits for {@link settle}. */
   get unsettled(): boolean {
     return this.#settled.length > 0;
@@ -80,8 +140,30 @@ export class Execution {
   /** Wants a pinhole open; `answer` is called when it is, or when it cannot be. */
   open(pinhole: Pinhole, boundAt: number | undefined, answer: (verdict: Verdict) => void): void {
     this.#table.add(pinhole);
-    if (this.#opening.length === 0) this.#asked = performance.now();
-    this.#opening.push({ pinhole, answer, boundAt });
+    let opening: Opening = { pinhole, answer, boundAt };
+    if (this.#line.length > 0 || this.held > this.#limits.capacity) {
+      const waiting = { ...opening, since: performance.now() };
+      this.#line.push(waiting);
+      opening = waiting;
+    } else {
+      if (this.#opening.length === 0) this.#asked = performance.now();
+      this.#opening.push(opening);
+    }
+    if (pinhole.origin !== undefined) this.#underWay.set(pinhole, opening);
+  }
+
+  /** Answers those that have waited for room too long. To be called about once a second. */
+  expireWaiting(): void {
+    const since = performance.now() - this.#limits.wait * 1000;
+    const late = this.#line.filter((o) => o.since <= since);
+    if (late.length === 0) return;
+    this.#line = this.#line.filter((o) => o.since > since);
+    late.forEach((o, i) => {
+      const why = `the perimeter is full: ${this.held} pinholes; ` +
+        `waited ${this.#limits.wait} s in line, in the end as number ${i + 1}`;
+      this.#drop(o, why);
+      this.#audit.add("pinhole.failed", { ...pinholeFields(o.pinhole), why });
+    });
   }
 
   /** Wants a pinhole closed. */
@@ -96,17 +178,23 @@ export class Execution {
     this.#unconfirmed.clear();
   }
 
-  /** Carries out what is wanted: ledger, then enforcer, then answers and audit trail. */
+  /** Carries out all that is wanted now, in as many batches as that takes. */
   async flush(): Promise<void> {
-    const opening = this.#opening;
-    const asked = this.#asked;
-    this.#opening = [];
-    const closing = [...this.#closing];
-    this.#closing.clear();
-    const wanted = this.#cancel(opening, closing);
-    if (wanted.opening.length === 0 && wanted.closing.length === 0) return;
-    const opens = this.#record(wanted.opening, wanted.closing);
-    await this.#apply(opens, wanted.closing, asked);
+    while (this.pending) await this.step();
+  }
+
+  /** Carries out one batch of what is wanted: ledger, then enforcer, then answers and audit trail. */
+  async step(): Promise<void> {
+    this.#cancel();
+    const most = this.#limits.batch ?? this.#enforcer.capabilities.optimalBatch;
+    const closing = [...this.#closing].slice(0, most);
+    if (closing.length === this.#closing.size) this.#closing.clear();
+    else for (const [p] of closing) this.#closing.delete(p);
+    const opening = this.#opening.splice(0, most - closing.length);
+    if (opening.length === 0 && closing.length === 0) return;
+    const opens = this.#record(opening, closing);
+    await this.#apply(opens, closing, this.#asked);
+    this.#admit();
   }
 
   /** Writes down what the last batches came to. Not urgent: a restart finds it out by itself. */
@@ -134,26 +222,39 @@ export class Execution {
     });
   }
 
-  /** Opens and closes of the same pinhole that came together cancel out. */
-  #cancel(opening: Opening[], closing: [Pinhole, CloseReason][]): {
-    opening: Opening[];
-    closing: [Pinhole, CloseReason][];
-  } {
-    if (opening.length === 0 || closing.length === 0) return { opening, closing };
-    const ended = new Map(closing);
-    const both = new Set<Pinhole>();
-    for (const { pinhole, answer } of opening) {
-      const reason = ended.get(pinhole);
-      if (reason === undefined) continue;
-      both.add(pinhole);
-      pinhole.state = "closed";
-      this.#table.delete(pinhole);
-      answer({ kind: "unavailable", why: `not opened: ${reasonText(reason)}` });
-    }
-    return {
-      opening: opening.filter((o) => !both.has(o.pinhole)),
-      closing: closing.filter(([p]) => !both.has(p)),
+  /** Opens and closes of the same pinhole that have not been begun cancel out. */
+  #cancel(): void {
+    if (this.#closing.size === 0) return;
+    let cancelled = false;
+    const stays = (o: Opening) => {
+      const reason = this.#closing.get(o.pinhole);
+      if (reason === undefined) return true;
+      this.#closing.delete(o.pinhole);
+      cancelled = true;
+      this.#drop(o, `not opened: ${reasonText(reason)}`);
+      this.onClosed?.(o.pinhole, reason);
+      return false;
     };
+    if (this.#opening.length > 0) this.#opening = this.#opening.filter(stays);
+    if (this.#line.length > 0) this.#line = this.#line.filter(stays);
+    if (cancelled) this.#admit();
+  }
+
+  /** Lets those in line go on for whom there is room now. */
+  #admit(): void {
+    if (this.#line.length === 0) return;
+    const room = Math.max(0, this.#limits.capacity - this.held);
+    const next = this.#line.splice(0, room);
+    if (next[0] !== undefined && this.#opening.length === 0) this.#asked = next[0].since;
+    this.#opening.push(...next);
+  }
+
+  /** Answers one that never came to the enforcer. */
+  #drop(o: Opening, why: string): void {
+    o.pinhole.state = "closed";
+    this.#table.delete(o.pinhole);
+    this.#underWay.delete(o.pinhole);
+    o.answer({ kind: "unavailable", why });
   }
 
   /** Writes the wishes down first; what cannot be written is not opened, but closed all the same. */
@@ -246,6 +347,7 @@ export class Execution {
     if (result?.ok !== true) {
       return this.#forget(o, result === undefined ? "no answer" : result.message);
     }
+    if (p.origin !== undefined) this.#underWay.delete(p);
     p.state = "open";
     p.openedAt = now;
     p.leasedUntil = now + this.#lease * 1000;
@@ -261,9 +363,13 @@ export class Execution {
   /** Answers that a pinhole could not be opened, and leaves nothing of it behind. */
   #forget(o: Opening, why: string): void {
     const p = o.pinhole;
-    p.state = "closed";
-    this.#table.delete(p);
-    o.answer({ kind: "unavailable", why });
+    this.#drop(o, why);
+    // Whoever wanted it closed meanwhile has that now.
+    const reason = this.#closing.get(p);
+    if (reason !== undefined) {
+      this.#closing.delete(p);
+      this.onClosed?.(p, reason);
+    }
     this.#audit.add("pinhole.failed", { ...pinholeFields(p), why });
     try {
       this.#ledger.transaction(() => this.#ledger.archive(p, "enforcer-refused", Date.now()));
@@ -299,6 +405,7 @@ export class Execution {
       this.#audit.add("ledger.failed", { why: message(error) });
     }
     for (const [p, reason] of done) {
+      this.onClosed?.(p, reason);
       this.#audit.add("pinhole.closed", () => ({
         ...pinholeFields(p),
         reason,

@@ -11,23 +11,25 @@ import { type IpAddress, parseIp } from "../net/ip.ts";
 import type {
   CloseReason,
   Pinhole,
+  PinholeOrigin,
   PinholeState,
   Protocol,
   Requester,
 } from "../pinhole/pinhole.ts";
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const COLUMNS = `id INTEGER PRIMARY KEY, proto TEXT NOT NULL, source TEXT NOT NULL,
   source_port INTEGER NOT NULL, destination TEXT NOT NULL, destination_port INTEGER NOT NULL,
   state TEXT NOT NULL, delegate TEXT NOT NULL, user TEXT NOT NULL, uid INTEGER NOT NULL,
   pid INTEGER NOT NULL, pid_start INTEGER NOT NULL, program TEXT NOT NULL, cookie INTEGER NOT NULL,
   rule TEXT NOT NULL, requested_at INTEGER NOT NULL, opened_at INTEGER, expires_at INTEGER,
-  idle INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL`;
+  idle INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL, origin TEXT`;
 
 const NAMES =
   `id, proto, source, source_port, destination, destination_port, state, delegate, user, uid,
-  pid, pid_start, program, cookie, rule, requested_at, opened_at, expires_at, idle, packets, bytes`;
+  pid, pid_start, program, cookie, rule, requested_at, opened_at, expires_at, idle, packets, bytes,
+  origin`;
 
 /** The same for reading: what may need 64 bits as text, since numbers have 53. */
 const READ_NAMES = NAMES.replace("pid_start", "CAST(pid_start AS TEXT)")
@@ -87,7 +89,7 @@ export class Ledger {
     this.#begin = this.#db.prepare("BEGIN IMMEDIATE");
     this.#commit = this.#db.prepare("COMMIT");
     this.#insert = this.#db.prepare(
-      `INSERT INTO live (${NAMES}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+      `INSERT INTO live (${NAMES}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
     );
     this.#state = this.#db.prepare(
       `UPDATE live SET state=?, opened_at=?, expires_at=?, packets=?, bytes=?, program=? WHERE id=?`,
@@ -156,6 +158,7 @@ export class Ledger {
       p.idle ?? null,
       p.packets,
       p.bytes,
+      p.origin === undefined ? null : originText(p.origin),
     );
   }
 
@@ -240,6 +243,15 @@ export class Ledger {
       throw new Error(`made by a newer diaper (schema ${version}, known is ${SCHEMA_VERSION})`);
     }
     if (version === SCHEMA_VERSION) return;
+    if (version === 1) {
+      // Pinholes of other hosts came with schema 2.
+      this.#db.exec(`BEGIN;
+        ALTER TABLE live ADD COLUMN origin TEXT;
+        ALTER TABLE history ADD COLUMN origin TEXT;
+        PRAGMA user_version=${SCHEMA_VERSION};
+        COMMIT;`);
+      return;
+    }
     this.#db.exec(`BEGIN;
       CREATE TABLE live (${COLUMNS}) STRICT;
       CREATE TABLE history (${COLUMNS}, closed_at INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
@@ -248,6 +260,15 @@ export class Ledger {
       PRAGMA user_version=${SCHEMA_VERSION};
       COMMIT;`);
   }
+}
+
+function originText(origin: PinholeOrigin): string {
+  return JSON.stringify({ ...origin, cookie: String(origin.cookie) });
+}
+
+function readOrigin(text: string): PinholeOrigin {
+  const value = JSON.parse(text) as Record<keyof PinholeOrigin, string>;
+  return { ...value, cookie: BigInt(value.cookie) };
 }
 
 /** Makes pinholes of rows. What many of them share is made once: there may be a million. */
@@ -284,6 +305,7 @@ class RowReader {
       leasedUntil: 0,
       packets: number(19),
       bytes: number(20),
+      ...(row[21] === null ? {} : { origin: readOrigin(text(21)) }),
     };
   }
 

@@ -170,7 +170,7 @@ export class Operator {
       : `${decision.rule.file}:${decision.rule.line}`;
     this.#options.audit.add("pinhole.allowed", { ...requestFields(request), rule });
     let verdict: Verdict | undefined;
-    const p = this.#controller.open(request, rule, decision, (v) => verdict = v);
+    const p = this.#controller.open(request, rule, decision, (v) => verdict = v, false);
     await this.#controller.execution.flush();
     if (p === undefined || verdict?.kind !== "open") {
       throw new ControlRefusal({

@@ -15,6 +15,7 @@ import { Controller, type Log, type PolicyStatus } from "./controller.ts";
 import { EventCounts } from "./event_counts.ts";
 import { Ledger } from "./ledger.ts";
 import { Operator } from "./operator.ts";
+import type { LaterOrder, Role } from "./orders.ts";
 import { DataPlane } from "./plane.ts";
 import { ControlPart, TrailPart } from "./plane_parts.ts";
 import { listenInside } from "./run_directory.ts";
@@ -49,7 +50,7 @@ export interface PerimeterStatus {
 }
 
 /** The perimeter of this host. */
-export class Perimeter {
+export class Perimeter implements Role {
   readonly #options: PerimeterOptions;
   readonly #poller = new Poller();
   readonly #audit: AuditTrail;
@@ -145,9 +146,9 @@ export class Perimeter {
     this.#plane?.stop();
   }
 
-  /** Puts another policy in force, and closes what it denies. */
-  setPolicy(source: PolicySource): void {
-    this.#controller.setPolicy(source);
+  /** See {@link Role}. */
+  obey(order: LaterOrder): void {
+    if (order.order === "policy") this.#controller.setPolicy(order.policy);
   }
 
   /** Lets go of everything. The perimeter stays closed; open pinholes stay as configured. */
@@ -168,14 +169,14 @@ export class Perimeter {
 
   #status(): PerimeterStatus {
     const { enforcer, config } = this.#options;
-    const { execution, table, policy, sweep } = this.#controller;
+    const { execution, policy, sweep } = this.#controller;
     return {
       role: "up",
       pid: Deno.pid,
       started_at: new Date(this.#startedAt).toISOString(),
       enforcer: { name: enforcer.name, failed: execution.enforcerFailed ?? null },
       policy,
-      pinholes: { open: table.size, capacity: config.perimeter.capacity },
+      pinholes: { open: execution.held, capacity: config.perimeter.capacity },
       channels: this.#host.channels,
       notices: this.#host.notices,
       audit_failed: this.#audit.failed ?? null,

@@ -10,6 +10,7 @@ export class PinholeTable {
   readonly #byId = new Map<number, Pinhole>();
   readonly #byKey = new Map<string, Pinhole[]>();
   readonly #byCookie = new Map<bigint, Pinhole[]>();
+  readonly #byBroker = new Map<string, Map<string, Pinhole>>();
   readonly #perUser = new Map<string, number>();
 
   /** How many pinholes live. */
@@ -27,6 +28,12 @@ export class PinholeTable {
     this.#byId.set(p.id, p);
     append(this.#byKey, tupleKey(p.tuple), p);
     if (p.cookie !== 0n) append(this.#byCookie, p.cookie, p);
+    if (p.origin !== undefined) {
+      const { broker, key } = p.origin;
+      const requests = this.#byBroker.get(broker);
+      if (requests === undefined) this.#byBroker.set(broker, new Map([[key, p]]));
+      else requests.set(key, p);
+    }
     const { delegate, user } = p.requester;
     this.#perUser.set(`${delegate} ${user}`, this.openOf(delegate, user) + 1);
   }
@@ -36,6 +43,12 @@ export class PinholeTable {
     if (!this.#byId.delete(p.id)) return;
     take(this.#byKey, tupleKey(p.tuple), p);
     if (p.cookie !== 0n) take(this.#byCookie, p.cookie, p);
+    if (p.origin !== undefined) {
+      const requests = this.#byBroker.get(p.origin.broker);
+      if (requests?.delete(p.origin.key) === true && requests.size === 0) {
+        this.#byBroker.delete(p.origin.broker);
+      }
+    }
     const { delegate, user } = p.requester;
     const left = this.openOf(delegate, user) - 1;
     if (left <= 0) this.#perUser.delete(`${delegate} ${user}`);
@@ -55,6 +68,21 @@ export class PinholeTable {
   /** Pinholes of a socket. */
   ofSocket(cookie: bigint): readonly Pinhole[] {
     return this.#byCookie.get(cookie) ?? [];
+  }
+
+  /** The pinhole that came of a broker's request. */
+  ofRequest(broker: string, key: string): Pinhole | undefined {
+    return this.#byBroker.get(broker)?.get(key);
+  }
+
+  /** All pinholes of a broker. */
+  ofBroker(broker: string): Iterable<Pinhole> {
+    return this.#byBroker.get(broker)?.values() ?? [];
+  }
+
+  /** Brokers that have pinholes. */
+  brokers(): Iterable<string> {
+    return this.#byBroker.keys();
   }
 
   /** How many pinholes an end user has in a delegate's name. */

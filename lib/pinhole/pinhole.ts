@@ -36,7 +36,8 @@ export type CloseReason =
   | "idle"
   | "stale"
   | "enforcer-refused"
-  | "reboot";
+  | "reboot"
+  | "broker-lost";
 
 /** Who asks for a pinhole, as proven by the kernel and not as claimed. */
 export interface Requester {
@@ -54,13 +55,27 @@ export interface Requester {
   readonly programIsLate?: boolean;
 }
 
+/** Which request of which broker a pinhole came of, when it came over the network. */
+export interface PinholeOrigin {
+  /** The remote delegate and the broker, as `delegate/broker`. */
+  readonly broker: string;
+  /** The boot of the broker's host. */
+  readonly boot: string;
+  /** The request's identity at its broker: the same again is the same request. */
+  readonly key: string;
+  /** SO_COOKIE of the bound socket on the broker's host. */
+  readonly cookie: bigint;
+}
+
 /** One pinhole with owner, cause, lifetime and counters. Times are milliseconds since the epoch. */
 export interface Pinhole {
   readonly id: number;
   readonly tuple: FiveTuple;
   readonly requester: Requester;
-  /** SO_COOKIE of the bound socket, 0n for a pinhole opened by hand. */
+  /** SO_COOKIE of the bound socket on this host, 0n when it is on another or there is none. */
   readonly cookie: bigint;
+  /** Absent for pinholes of this host's own programs, and for those opened by hand. */
+  readonly origin?: PinholeOrigin | undefined;
   /** The rule that allowed it, as `file:line`. */
   readonly rule: string;
   state: PinholeState;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { FiveTuple, Requester } from "./pinhole.ts";
+import type { FiveTuple, PinholeOrigin, Requester } from "./pinhole.ts";
 
 /** A wish for a pinhole whose facts have been proven. Times are milliseconds since the epoch. */
 export interface PinholeRequest {
@@ -11,6 +11,8 @@ export interface PinholeRequest {
   readonly requester: Requester;
   /** SO_COOKIE of the socket that it is for, 0n when it was asked for by hand. */
   readonly cookie: bigint;
+  /** The broker's request that it came with, when it came over the network. */
+  readonly origin?: PinholeOrigin | undefined;
   /** When the program called bind, as it says itself: for people, not for decisions. */
   readonly boundAt: number | undefined;
   /** Longest life wanted, in seconds; undefined leaves it to policy. */

@@ -50,3 +50,9 @@ function cString(pointer: bigint): string {
   const p = Deno.UnsafePointer.create(pointer);
   return p === null ? "" : new Deno.UnsafePointerView(p).getCString();
 }
+
+/** The account's own group; `undefined` when there is no such account. */
+export function userGroup(name: string): number | undefined {
+  const failed = libc.getpwnam_r(text(name), entry, strings, BigInt(strings.length), result) !== 0;
+  return failed || result[0] === 0n ? undefined : entry.getUint32(20, true);
+}

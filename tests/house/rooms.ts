@@ -38,7 +38,7 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
   },
   "lib/sys/": {
     rooms: ["lib/net/", "deno.json"],
-    packages: ["node:*"],
+    packages: ["node:*", "ssh2"],
     reason: "the floor that all others stand on knows none of them",
   },
   "lib/broker/": {

@@ -184,7 +184,7 @@ Deno.test({
       const id = String((await diaper.pinholes())[0]?.["id"]);
       assert.equal((await diaper.verb("pinhole close", id)).code, 0);
       assert.equal((await open(50002)).code, 0);
-    }, ["capacity: 2"]),
+    }, ["capacity: 2", "wait: 0s"]),
 });
 
 Deno.test({

@@ -1,0 +1,183 @@
+/**
+ * A perimeter's controller for other hosts: sessions of brokers, authorization, execution and one enforcer
+ * on one poll set (`diaper controller`).
+ *
+ * @module
+ */
+import type { Enforcer } from "../../drivers/enforcer.ts";
+import { Poller } from "../sys/epoll.ts";
+import { AuditTrail } from "./audit.ts";
+import type { PolicySource } from "./authorization.ts";
+import { BrokerSessions } from "./broker_sessions.ts";
+import type { Config } from "./config.ts";
+import { ControlServer } from "./control_server.ts";
+import { Controller, type Log } from "./controller.ts";
+import { EventCounts } from "./event_counts.ts";
+import { Ledger } from "./ledger.ts";
+import { Operator } from "./operator.ts";
+import type { LaterOrder, Role } from "./orders.ts";
+import { DataPlane } from "./plane.ts";
+import { ControlPart, TrailPart } from "./plane_parts.ts";
+import { listenInside } from "./run_directory.ts";
+
+/** Name of the socket that SSH servers connect to, in the run directory. */
+export const BROKER_SOCKET = "broker.sock";
+
+/** What the controller is made of. */
+export interface RemoteControllerOptions {
+  readonly config: Config;
+  readonly policy: PolicySource;
+  readonly enforcer: Enforcer;
+  /** Group that may use the control socket besides root; undefined when there is none. */
+  readonly controlGid: number | undefined;
+  /** Account and group that run `diaper gate`; undefined when there is none. */
+  readonly gate: { readonly uid: number; readonly gid: number } | undefined;
+  readonly log: Log;
+  /** Has the administrator's side load the policy anew. */
+  readonly reload: () => void;
+}
+
+/** The controller of one enforcer. */
+export class RemoteController implements Role {
+  readonly #options: RemoteControllerOptions;
+  readonly #poller = new Poller();
+  readonly #audit: AuditTrail;
+  readonly #ledger: Ledger;
+  readonly #controller: Controller;
+  readonly #counts = new EventCounts();
+  readonly #startedAt = Date.now();
+  #sessions: BrokerSessions | undefined;
+  #control: ControlServer | undefined;
+  #plane: DataPlane | undefined;
+
+  /** @throws {LedgerError} and other errors that say why this controller cannot be. */
+  constructor(options: RemoteControllerOptions) {
+    this.#options = options;
+    const { config, enforcer, log } = options;
+    this.#audit = new AuditTrail(`${config.log_dir}/audit.jsonl`);
+    this.#ledger = new Ledger(`${config.state_dir}/ledger.db`);
+    this.#controller = new Controller({
+      config,
+      policy: options.policy,
+      enforcer,
+      audit: this.#audit,
+      ledger: this.#ledger,
+      log,
+      onFault: () => this.#controller.sweep.start(),
+    });
+    this.#audit.watch((event, line) => {
+      this.#counts.count(event.event_type);
+      this.#control?.broadcast(line);
+    });
+  }
+
+  /** See {@link Role}. */
+  async start(): Promise<void> {
+    const { config, enforcer, controlGid, gate } = this.#options;
+    await this.#controller.start(() => {});
+    this.#sessions = new BrokerSessions(
+      this.#poller,
+      listenInside(
+        config.run_dir,
+        BROKER_SOCKET,
+        "stream",
+        gate === undefined ? 0o600 : 0o660,
+        gate?.gid,
+      ),
+      {
+        controller: this.#controller,
+        audit: this.#audit,
+        lease: config.controller.lease,
+        maxSessions: config.controller.max_brokers,
+        gateUid: gate?.uid,
+        standby: () => undefined,
+      },
+    );
+    const operator = new Operator(this.#controller, {
+      enforcer,
+      audit: this.#audit,
+      status: () => this.#status(),
+      guards: () => true,
+      compare: () => {},
+      reload: this.#options.reload,
+    });
+    this.#control = new ControlServer(
+      this.#poller,
+      listenInside(config.run_dir, "control.sock", "stream", 0o660, controlGid),
+      (request, peer) => operator.answer(request, peer),
+    );
+    this.#audit.add("controller.started", {
+      pid: Deno.pid,
+      enforcer: enforcer.name,
+      pinholes: this.#controller.table.size,
+    });
+    this.#audit.flush();
+  }
+
+  /** See {@link Role}. */
+  async run(wake: number, onWake: () => void): Promise<void> {
+    if (this.#control === undefined || this.#sessions === undefined) {
+      throw new Error("Cannot run before start");
+    }
+    this.#poller.add(wake, 1, onWake);
+    this.#plane = new DataPlane(this.#poller, [
+      this.#controller,
+      this.#sessions,
+      new ControlPart(this.#control),
+      new TrailPart(this.#audit),
+    ]);
+    await this.#plane.run();
+  }
+
+  /** See {@link Role}. */
+  stop(): void {
+    this.#plane?.stop();
+  }
+
+  /** See {@link Role}. */
+  obey(order: LaterOrder): void {
+    if (order.order === "policy") this.#controller.setPolicy(order.policy);
+    else if (order.order === "delegates") {
+      this.#sessions?.keepDelegates(new Set(order.delegates));
+    }
+  }
+
+  /** See {@link Role}. */
+  async close(): Promise<void> {
+    this.#sessions?.close();
+    await this.#controller.stop();
+    this.#audit.add("controller.stopped", {
+      pid: Deno.pid,
+      pinholes: this.#controller.table.size,
+    });
+    this.#control?.close();
+    this.#audit.close();
+    this.#ledger.close();
+    await this.#options.enforcer.close();
+    this.#poller.close();
+  }
+
+  #status(): Record<string, unknown> {
+    const { enforcer, config } = this.#options;
+    const { execution, policy, sweep } = this.#controller;
+    return {
+      role: "controller",
+      pid: Deno.pid,
+      started_at: new Date(this.#startedAt).toISOString(),
+      enforcer: { name: enforcer.name, failed: execution.enforcerFailed ?? null },
+      policy,
+      pinholes: {
+        open: execution.held,
+        capacity: Math.min(config.perimeter.capacity, enforcer.capabilities.capacity),
+        waiting: execution.waiting,
+      },
+      brokers: this.#sessions?.list() ?? [],
+      channels: 0,
+      notices: true,
+      audit_failed: this.#audit.failed ?? null,
+      counts: this.#counts.all,
+      dropped: enforcer.statistics?.().dropped ?? null,
+      sweep: sweep.last ?? null,
+    };
+  }
+}
