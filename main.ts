@@ -33,6 +33,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/keygen.ts"),
   },
   {
+    name: "enroll",
+    summary: "join this host to its controllers",
+    load: () => import("./lib/cli/enroll.ts"),
+  },
+  {
     name: "run",
     summary: "run a program under the interposition agent",
     load: () => import("./lib/cli/run.ts"),

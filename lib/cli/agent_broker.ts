@@ -68,6 +68,7 @@ async function serve(options: BrokerOptions): Promise<void> {
   const links = new Links(config);
   const daemon = new Daemon("broker", {
     ready: (d) => links.start(d, secrets),
+    reloads: "keys",
     reload: (d) => {
       links.start(d, readKeys(config));
       return Promise.resolve();

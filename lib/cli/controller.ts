@@ -65,7 +65,7 @@ async function serve(options: ControllerOptions): Promise<void> {
   }
   const policy = await loadPolicySource(config.policy);
   const { listen, gate_account } = config.controller;
-  if (listen.length === 0 && gate_account === undefined) {
+  if (listen.length === 0 && gate_account === null) {
     throw new CliError(
       EXIT.INVALID,
       `${file}: nobody could reach this controller`,
@@ -102,6 +102,7 @@ async function serve(options: ControllerOptions): Promise<void> {
         });
       }
     },
+    reloads: "policy and keys",
     reload: async (d) => {
       const [source, known] = [await loadPolicySource(config.policy), readKeys(config)];
       server?.setKeys(known);
@@ -139,8 +140,8 @@ function readHostKey(config: Config): string {
   return text;
 }
 
-function gateOf(account: string | undefined): { uid: number; gid: number } | undefined {
-  if (account === undefined) return undefined;
+function gateOf(account: string | null): { uid: number; gid: number } | undefined {
+  if (account === null) return undefined;
   const [uid, gid] = [userId(account), userGroup(account)];
   if (uid !== undefined && gid !== undefined) return { uid, gid };
   throw new CliError(

@@ -16,6 +16,8 @@ import { CliError, EXIT } from "./exit.ts";
 export interface DaemonHooks {
   /** The data plane serves. */
   readonly ready: (daemon: Daemon) => Promise<void> | void;
+  /** What is read anew, for messages. */
+  readonly reloads: string;
   /** Files are to be read anew; an error means that the old ones stay. */
   readonly reload: (daemon: Daemon) => Promise<void>;
   /** The daemon ends. */
@@ -103,7 +105,10 @@ export class Daemon {
       await this.#hooks.reload(this);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      this.log.error("nothing was loaded anew, the old stays: {why}", { why });
+      this.log.error("{what} not loaded, the old one stays: {why}", {
+        what: this.#hooks.reloads,
+        why,
+      });
     }
   }
 }

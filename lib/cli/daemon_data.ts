@@ -48,15 +48,29 @@ const status = z.object({
   role: z.string(),
   pid: z.int(),
   started_at: time,
-  enforcer: z.object({ name: z.string(), failed: z.string().nullable() }),
-  policy: z.object({ file: z.string(), rules: count, loaded_at: time }),
-  pinholes: z.object({ open: count, capacity: count }),
+  /** Absent for a broker, which has neither enforcer nor policy. */
+  enforcer: z.object({ name: z.string(), failed: z.string().nullable() }).optional(),
+  policy: z.object({ file: z.string(), rules: count, loaded_at: time }).optional(),
+  pinholes: z.object({ open: count, capacity: count.optional(), waiting: count.optional() }),
+  /** The brokers at a controller for other hosts. */
+  brokers: z.array(
+    z.object({ broker: z.string(), via: z.string(), peer: z.string(), in_flight: count }),
+  ).optional(),
+  /** A broker's ways to its controllers. */
+  uplinks: z.array(z.object({
+    delegate: z.string(),
+    controller: z.string().nullable(),
+    failed: z.string().nullable(),
+    waiting: count,
+    open: count,
+    closing: count,
+  })).optional(),
   channels: count,
   notices: z.boolean(),
   audit_failed: z.string().nullable(),
   counts: z.record(z.string(), count),
-  dropped: z.object({ packets: count, bytes: count }).nullable(),
-  sweep: sweep.nullable(),
+  dropped: z.object({ packets: count, bytes: count }).nullish(),
+  sweep: sweep.nullish(),
 });
 
 /** What a daemon says of itself. */

@@ -39,7 +39,7 @@ export function register(parent: Command): void {
 async function show(options: StatusOptions): Promise<void> {
   const { config, file } = readConfig(options.config);
   const status = readStatus(await askForOne(config, { op: "status" }));
-  const health = healthOf(status, await modifiedAt(status.policy.file));
+  const health = healthOf(status, await modifiedAt(status.policy?.file));
   if (options.json === true) printJson({ ...status, config: file, health });
   else for (const line of statusLines(status, health, Date.now())) printLine(line);
   if (health.some((p) => p.severity === "failure")) Deno.exitCode = EXIT.FAILED;
@@ -58,7 +58,7 @@ export function healthOf(status: DaemonStatus, policyChanged: number | undefined
   const add = (severity: HealthProblem["severity"], text: string, next: string) =>
     problems.push({ severity, text, next });
   const { enforcer, policy, pinholes } = status;
-  if (enforcer.failed !== null) {
+  if (enforcer !== undefined && enforcer.failed !== null) {
     add(
       "failure",
       `${enforcer.name} does not do what it is told: ${enforcer.failed}`,
@@ -72,22 +72,34 @@ export function healthOf(status: DaemonStatus, policyChanged: number | undefined
       "make room on its file system (df), or mend its rights; log_dir in diaper.yaml(5) names it",
     );
   }
-  if (pinholes.open >= pinholes.capacity * NEARLY_FULL) {
-    const full = pinholes.open >= pinholes.capacity;
+  const { capacity = Infinity } = pinholes;
+  if (pinholes.open >= capacity * NEARLY_FULL) {
+    const full = pinholes.open >= capacity;
     add(
       full ? "failure" : "warning",
-      `the perimeter is ${full ? "full" : "nearly full"}: ${pinholes.open} of ${pinholes.capacity}`,
+      `the perimeter is ${full ? "full" : "nearly full"}: ${pinholes.open} of ${capacity}`,
       "see who holds them: diaper pinhole list; raise perimeter.capacity in diaper.yaml(5)",
     );
   }
-  if (policy.rules === 0) {
+  for (const { delegate, failed } of status.uplinks ?? []) {
+    if (failed === null) continue;
+    add(
+      "failure",
+      `nothing can be opened in the name of ${delegate}: ${failed}`,
+      "it is tried again; is a controller up, and does it know our key? diaper enroll asks it",
+    );
+  }
+  if (policy?.rules === 0) {
     add(
       "warning",
       `${policy.file} has no rules: nothing is opened`,
       "write rules: diaper-policy(5)",
     );
   }
-  if (policyChanged !== undefined && policyChanged > Date.parse(policy.loaded_at)) {
+  if (
+    policy !== undefined && policyChanged !== undefined &&
+    policyChanged > Date.parse(policy.loaded_at)
+  ) {
     add(
       "warning",
       `${policy.file} was changed after it was loaded`,
@@ -101,10 +113,10 @@ export function healthOf(status: DaemonStatus, policyChanged: number | undefined
       "sudo diaper doctor says what is missing",
     );
   }
-  if (status.sweep !== null && status.sweep.repaired > 0) {
+  if ((status.sweep?.repaired ?? 0) > 0) {
     add(
       "warning",
-      `the last sweep put back ${status.sweep.repaired} entries that somebody had removed`,
+      `the last sweep put back ${status.sweep?.repaired} entries that somebody had removed`,
       "find out who else changes the filter: nft monitor",
     );
   }
@@ -120,17 +132,37 @@ export function statusLines(
   const { enforcer, policy, pinholes, counts, sweep } = status;
   const rows: [string, string][] = [
     ["guarded", `since ${since(status.started_at, now)}, process ${status.pid} (${status.role})`],
-    ["enforcer", `${enforcer.name}, ${enforcer.failed === null ? "works" : "failed"}`],
-    ["policy", `${policy.file}, ${policy.rules} rules, loaded ${since(policy.loaded_at, now)}`],
-    ["pinholes", `${pinholes.open} open, room for ${pinholes.capacity}`],
-    ["agents", `${status.channels} connected`],
-    ["so far", Object.entries(counts).map(([what, n]) => `${n} ${what}`).join(", ")],
   ];
-  if (status.dropped !== null) {
+  if (enforcer !== undefined) {
+    rows.push(["enforcer", `${enforcer.name}, ${enforcer.failed === null ? "works" : "failed"}`]);
+  }
+  if (policy !== undefined) {
+    const loaded = `loaded ${since(policy.loaded_at, now)}`;
+    rows.push(["policy", `${policy.file}, ${policy.rules} rules, ${loaded}`]);
+  }
+  for (const u of status.uplinks ?? []) {
+    const where = u.controller ?? "none reached";
+    rows.push([
+      "asks",
+      `${where} in the name of ${u.delegate}; ${u.waiting} waiting, ${u.closing} to be closed`,
+    ]);
+  }
+  const room = pinholes.capacity === undefined ? "" : `, room for ${pinholes.capacity}`;
+  const waiting = (pinholes.waiting ?? 0) === 0 ? "" : `, ${pinholes.waiting} waiting`;
+  rows.push(["pinholes", `${pinholes.open} open${room}${waiting}`]);
+  if (status.brokers === undefined) rows.push(["agents", `${status.channels} connected`]);
+  for (const b of status.brokers ?? []) {
+    const way = b.via === "gate" ? "sshd and gate" : "ssh";
+    rows.push(["broker", `${b.broker} from ${b.peer} by ${way}`]);
+  }
+  rows.push(
+    ["so far", Object.entries(counts).map(([what, n]) => `${n} ${what}`).join(", ")],
+  );
+  if (status.dropped !== null && status.dropped !== undefined) {
     const { packets, bytes } = status.dropped;
     rows.push(["dropped", `${packets} packets, ${bytesText(bytes)}`]);
   }
-  if (sweep !== null) {
+  if (sweep !== null && sweep !== undefined) {
     rows.push([
       "sweep",
       `${sweep.pinholes} looked at, ${sweep.repaired} put back, ${sweep.idle} idle`,
@@ -149,7 +181,8 @@ function since(time: string, now: number): string {
   return `${time} (${durationText(Math.max(0, now - Date.parse(time)))})`;
 }
 
-async function modifiedAt(file: string): Promise<number | undefined> {
+async function modifiedAt(file: string | undefined): Promise<number | undefined> {
+  if (file === undefined) return undefined;
   try {
     return (await Deno.stat(file)).mtime?.getTime();
   } catch (error) {

@@ -59,6 +59,7 @@ async function up(options: UpOptions): Promise<void> {
         ports: ports.length === 0 ? "nothing" : ports.join(", "),
       });
     },
+    reloads: "policy",
     reload: async (d) =>
       d.order({ order: "policy", policy: await loadPolicySource(config.policy) }),
   });

@@ -83,7 +83,7 @@ const schema = z.strictObject({
     /** Account at the controller; the key says who we are, the account where it may be used. */
     user: accountName.default("diaper"),
     /** Remote delegate of all local delegates that are not named below; the host's name without it. */
-    delegate: accountName.optional(),
+    delegate: accountName.nullable().default(null),
     delegates: z.record(accountName, accountName).default({}),
     keys: absolutePath.default("/etc/diaper/keys"),
     known_controllers: absolutePath.default("/etc/diaper/known_controllers"),
@@ -96,7 +96,7 @@ const schema = z.strictObject({
     host_key: absolutePath.default("/etc/diaper/host_key"),
     authorized_keys: absolutePath.default("/etc/diaper/authorized_keys"),
     /** The account that a stock sshd runs `diaper gate` as. */
-    gate_account: accountName.optional(),
+    gate_account: accountName.nullable().default(null),
     /** How long the pinholes stay of a broker that is not heard of. */
     lease: duration.default(60),
     max_brokers: z.int().min(1).max(100_000).default(1000),

@@ -12,6 +12,7 @@ import type { PinholeRequest, Verdict } from "../pinhole/request.ts";
 import { bootId } from "../sys/process_facts.ts";
 import { type AuditTrail, requestFields } from "./audit.ts";
 import { Authorization, type PolicySource, readPolicy } from "./authorization.ts";
+import { optimalBatch } from "./calibration.ts";
 import type { Config } from "./config.ts";
 import { Execution } from "./execution.ts";
 import { Expiry } from "./expiry.ts";
@@ -75,6 +76,7 @@ export class Controller implements Part {
       capacity: Math.min(config.perimeter.capacity, enforcer.capabilities.capacity),
       wait: config.perimeter.wait,
       longestLine: LONGEST_LINE,
+      batch: optimalBatch(config.state_dir, enforcer),
     });
     this.sweep = new Sweep(enforcer, this.execution, this.table, audit, lease);
     this.#expiry = new Expiry(this.execution);

@@ -28,9 +28,9 @@ function enforcerOptions(name: string, config: Config): unknown {
   return {
     hooks,
     ...(outside.length === 0 ? {} : { outside }),
-    openPorts: open_ports,
+    open_ports,
     capacity,
-    allowPing: allow_ping,
+    allow_ping,
     ...(name === "nftables" ? { table } : {}),
     ...config.enforcer,
   };

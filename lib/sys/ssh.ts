@@ -8,8 +8,12 @@ import { createHash } from "node:crypto";
 // @ts-types="./ssh2.d.ts"
 import ssh2 from "ssh2";
 
-/** The library. */
-export const { Client, Server, utils } = ssh2;
+/** The library's client. */
+export const Client: typeof ssh2.Client = ssh2.Client;
+/** The library's server. */
+export const Server: typeof ssh2.Server = ssh2.Server;
+/** The library's ways with keys. */
+export const utils: typeof ssh2.utils = ssh2.utils;
 
 /** The one kind of key. */
 export const KEY_TYPE: string = "ssh-ed25519";

@@ -4,7 +4,13 @@ import { parseConfig } from "../../lib/controller/config.ts";
 import { diaper } from "./fake_daemon.ts";
 
 const DIRECTORY = fileURLToPath(new URL("../../docs/man", import.meta.url));
-const PAGES = ["diaper.8", "diaper-run.1", "diaper.yaml.5", "diaper-policy.5"];
+const PAGES = [
+  "diaper.8",
+  "diaper-controller.8",
+  "diaper-run.1",
+  "diaper.yaml.5",
+  "diaper-policy.5",
+];
 /** Options that the page explains once for all verbs. */
 const COMMON = ["--config", "--help", "--json"];
 
@@ -42,12 +48,15 @@ async function candidates(...words: string[]): Promise<string[]> {
 async function allVerbs(): Promise<string[]> {
   const nested = (await candidates("")).map(async (verb) => {
     const inner = HAS_SUBCOMMANDS.includes(verb) ? await candidates(verb, "") : [];
-    return inner.length === 0 ? [verb] : inner.map((name) => `${verb} ${name}`);
+    const nested = inner.map((name) => `${verb} ${name}`);
+    return inner.length === 0 || VERBS_THEMSELVES.includes(verb) ? [verb, ...nested] : nested;
   });
   return (await Promise.all(nested)).flat();
 }
 
-const HAS_SUBCOMMANDS = ["enforcer", "pinhole", "policy", "wrap"];
+const HAS_SUBCOMMANDS = ["controller", "enforcer", "pinhole", "policy", "wrap"];
+/** Those that do something without a subcommand too. */
+const VERBS_THEMSELVES = ["controller"];
 
 const hasMandoc = (() => {
   try {
@@ -100,15 +109,16 @@ function value(text: string): unknown {
 
 Deno.test("man: diaper.yaml(5) has every key with its default", () => {
   const text = page("diaper.yaml.5");
-  const items = new Map(
-    text.split(/^\.It Ic /m).slice(1).map((part) => [part.split("\n")[0] ?? "", part]),
+  // Several sections may have a key of the same name.
+  const items = text.split(/^\.It Ic /m).slice(1).map((part) =>
+    [part.split("\n")[0] ?? "", part] as const
   );
   const expected: [string, unknown][] = [];
   for (const [key, inner] of Object.entries(parseConfig("", "defaults"))) {
     if (typeof inner !== "object") expected.push([key, inner]);
     else expected.push(...Object.entries(inner));
   }
-  const told = [...items].map(([key, part]) => [key, value(part)]);
+  const told = items.map(([key, part]) => [key, value(part)]);
   const list = (v: unknown) => JSON.stringify(v === undefined ? null : v).replace("{}", "[]");
   assert.deepEqual(
     told.map(([k, v]) => `${k}=${list(v)}`).toSorted(),

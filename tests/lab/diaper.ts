@@ -1,5 +1,6 @@
 /**
- * Diaper on a host of the lab: the daemon `diaper up` with a perimeter of its own, and what it says.
+ * Diaper on a host of the lab: the daemon `diaper up` with a perimeter of its own, or another role, and
+ * what it says.
  *
  * @module
  */
@@ -48,12 +49,14 @@ export class DiaperHost {
   readonly policy: string;
   readonly #base: string;
   readonly #command: string;
+  readonly #role: readonly string[];
   #daemon: LabProcess;
 
-  private constructor(host: Host, base: string, command: string) {
+  private constructor(host: Host, base: string, command: string, role: readonly string[]) {
     this.host = host;
     this.#base = base;
     this.#command = command;
+    this.#role = role;
     this.config = `${base}/diaper.yaml`;
     this.policy = `${base}/site.policy`;
     this.#daemon = this.#spawnDaemon();
@@ -65,31 +68,35 @@ export class DiaperHost {
    * @throws {Error} with its messages, when it does not start.
    */
   static async up(lab: Lab, host: Host, spec: DiaperSpec): Promise<DiaperHost> {
-    const command = spec.command ?? DIAPER_BINARY;
-    if (!existsSync(command)) throw new Error(`There is no ${command}: run scripts/build first`);
-    const base = lab.path(`diaper-${host.name}`);
-    mkdirSync(base, { mode: 0o755 });
-    for (const [name, mode] of [["run", 0o755], ["state", 0o700], ["log", 0o750]] as const) {
-      mkdirSync(`${base}/${name}`, { mode });
-    }
+    const base = diaperDirectory(lab, host);
     writeFileSync(`${base}/site.policy`, spec.policy.map((rule) => rule + "\n").join(""));
-    writeFileSync(
-      `${base}/diaper.yaml`,
-      [
-        `policy: ${base}/site.policy`,
-        `run_dir: ${base}/run`,
-        `state_dir: ${base}/state`,
-        `log_dir: ${base}/log`,
-        "control_group: root",
-        "perimeter:",
-        "  hooks: [input]",
-        `  open_ports: [${spec.openPorts.join(", ")}]`,
-        ...(spec.perimeter ?? []).map((line) => `  ${line}`),
-        ...(spec.settings ?? []),
-        "",
-      ].join("\n"),
-    );
-    const diaper = new DiaperHost(host, base, command);
+    return await DiaperHost.role(lab, host, ["up"], [
+      "perimeter:",
+      "  hooks: [input]",
+      `  open_ports: [${spec.openPorts.join(", ")}]`,
+      ...(spec.perimeter ?? []).map((line) => `  ${line}`),
+      ...(spec.settings ?? []),
+    ], spec.command);
+  }
+
+  /**
+   * Starts a role on a host and waits until it answers.
+   *
+   * @param words the verb and its arguments.
+   * @param settings more lines of the configuration; files are below {@link diaperDirectory}.
+   * @throws {Error} with its messages, when it does not start.
+   */
+  static async role(
+    lab: Lab,
+    host: Host,
+    words: readonly string[],
+    settings: readonly string[],
+    command = DIAPER_BINARY,
+  ): Promise<DiaperHost> {
+    if (!existsSync(command)) throw new Error(`There is no ${command}: run scripts/build first`);
+    const base = diaperDirectory(lab, host);
+    writeFileSync(`${base}/diaper.yaml`, [...ownSettings(base), ...settings, ""].join("\n"));
+    const diaper = new DiaperHost(host, base, command, words);
     await diaper.#ready();
     return diaper;
   }
@@ -171,7 +178,7 @@ export class DiaperHost {
   }
 
   #spawnDaemon(): LabProcess {
-    return this.host.spawn(this.#command, ["up", "--config", this.config]);
+    return this.host.spawn(this.#command, [...this.#role, "--config", this.config]);
   }
 
   /** Waits until the daemon answers at its control socket. */
@@ -180,18 +187,43 @@ export class DiaperHost {
     for (;;) {
       if (!this.#daemon.running) {
         const said = this.#daemon.output().join("\n");
-        throw new Error(`diaper up ended with code ${(await this.#daemon.status).code}:\n${said}`);
+        throw new Error(
+          `diaper ${this.#role[0]} ended with code ${(await this.#daemon.status).code}:\n${said}`,
+        );
       }
       if (existsSync(`${this.#base}/run/control.sock`)) {
         const { code, stderr } = await this.verb("status", "--json");
         if (code === 0) return;
         if (Date.now() > end) throw new Error(`diaper status: code ${code}\n${stderr}`);
       } else if (Date.now() > end) {
-        throw new Error(`diaper up made no control socket:\n${this.#daemon.output().join("\n")}`);
+        throw new Error(
+          `diaper ${this.#role[0]} made no control socket:\n${this.#daemon.output().join("\n")}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
+}
+
+/** The directory of a host's daemon, made when it is not there. */
+export function diaperDirectory(lab: Lab, host: Host): string {
+  const base = lab.path(`diaper-${host.name}`);
+  mkdirSync(base, { mode: 0o755, recursive: true });
+  for (const [name, mode] of [["run", 0o755], ["state", 0o700], ["log", 0o750]] as const) {
+    mkdirSync(`${base}/${name}`, { mode, recursive: true });
+  }
+  return base;
+}
+
+/** The configuration's lines that say where a daemon below `base` keeps its files. */
+function ownSettings(base: string): string[] {
+  return [
+    `policy: ${base}/site.policy`,
+    `run_dir: ${base}/run`,
+    `state_dir: ${base}/state`,
+    `log_dir: ${base}/log`,
+    "control_group: root",
+  ];
 }
 
 /** Number of fields in a set element's key: `{elem: {val: {concat: [...]}}}` or less of it. */
