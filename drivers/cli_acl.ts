@@ -1,7 +1,6 @@
 /**
  * Drives any device that has numbered ACL entries and a command line; what is peculiar to a kind of device
- * is in its dialect. Lines are sent many at once, and what became of them is taken from a listing
- * afterwards, never from what the device said: it may have stopped half-way, or said nothing.
+ * is in its dialect. Lines are sent many at once.
  *
  * What is ours: entries of our ACLs that let in exactly one host to one port of another, with no other
  * condition. Everything else, there and elsewhere, is somebody else's and is not touched. Our ACL always
@@ -9,25 +8,16 @@
  *
  * @module
  */
-import { type FiveTuple, tupleKey, tupleText } from "../lib/pinhole/pinhole.ts";
+import { type FiveTuple, tupleKey } from "../lib/pinhole/pinhole.ts";
 import { parseAce } from "./acl/ace.ts";
 import type { AclEntry } from "./acl/entry.ts";
 import { parseListing, vendorOf } from "./acl/listing.ts";
 import { EntryNumbers } from "./acl/numbers.ts";
-import { type BatchPlan, planBatch } from "./batch.ts";
+import { type Complaints, DeviceEnforcer } from "./device_enforcer.ts";
 import { type DeviceAccess, DeviceLink } from "./device_link.ts";
 import { type Dialect, type DialectFamily, fill } from "./dialect.ts";
-import {
-  type ChangeResult,
-  type Counters,
-  type Enforcer,
-  type EnforcerCapabilities,
-  type EnforcerChange,
-  EnforcerError,
-  type ListedEntry,
-} from "./enforcer.ts";
-import { Meter } from "./meter.ts";
-import { type CliSession, type Outcome, SessionError } from "./transport/session.ts";
+import type { EnforcerCapabilities, EnforcerChange } from "./enforcer.ts";
+import type { CliSession, Outcome } from "./transport/session.ts";
 
 /** What a driver of this kind is made with. */
 export interface CliAclOptions {
@@ -43,8 +33,6 @@ export interface CliAclOptions {
   readonly optimalBatch?: number | undefined;
 }
 
-type Failure = ChangeResult & { ok: false };
-
 /** A family of addresses as the dialect speaks of it. */
 interface Family {
   readonly family: 4 | 6;
@@ -52,23 +40,19 @@ interface Family {
   readonly commands: DialectFamily;
 }
 
-/** So many times what did not come about is tried again, from a new listing. */
-const ROUNDS = 3;
-
 /** The driver. */
-export class CliAclEnforcer implements Enforcer {
+export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   readonly name: string;
   readonly capabilities: EnforcerCapabilities;
   readonly #options: CliAclOptions;
   readonly #dialect: Dialect;
   readonly #link: DeviceLink;
   readonly #families: readonly Family[];
-  readonly #meter = new Meter();
-  #connected = false;
-  /** What the last listing showed; undefined when the device's state is not known. */
-  #image: AclEntry[] | undefined;
+  /** Where the device can check a session without committing it. */
+  readonly check?: (batch: readonly EnforcerChange[]) => Promise<string | undefined>;
 
   constructor(options: CliAclOptions) {
+    super();
     const { dialect } = options;
     this.#options = options;
     this.#dialect = dialect;
@@ -79,6 +63,14 @@ export class CliAclEnforcer implements Enforcer {
       { family: 4, acl: options.acl, commands: ipv4 },
       ...(ipv6 === undefined ? [] : [{ family: 6, acl: options.acl6, commands: ipv6 } as const]),
     ];
+    if (dialect.commit?.verify !== undefined) {
+      this.check = (batch) =>
+        this.checked(batch, async (opens, closes, image) => {
+          const body = this.#body(opens, closes, image);
+          const { complaints, general } = await this.#configure(body.commands, body.keys, true);
+          return [...body.impossible.values(), ...complaints.values(), general][0];
+        });
+    }
     const { limits } = dialect;
     const counting = options.interface !== undefined ||
       ipv4.counters.every((command) => !command.includes("{interface}"));
@@ -95,150 +87,58 @@ export class CliAclEnforcer implements Enforcer {
     };
   }
 
-  async connect(): Promise<void> {
-    await this.#link.close();
-    this.#image = undefined;
+  protected async begin(): Promise<void> {
     const session = await this.#link.session();
-    this.#connected = true;
-    try {
-      for (const command of this.#dialect.tidy) await session.run(this.#text(command));
-      const image = await this.#refresh();
-      const bare = this.#families.filter((family) => !image.some((e) => this.#isGuard(e, family)));
-      if (bare.length === 0) return;
-      await this.#configure(bare.flatMap((family) => this.#within(family, this.#ready(family))));
-      const missing = (await this.#refresh(),
-        bare.find((family) =>
-          !this.#image?.some((e) => this.#isGuard(e, family))
-        ));
-      if (missing !== undefined) {
-        throw this.#link.error(
-          `The device did not take the ACL ${missing.acl}`,
-          "check what the account may configure",
-        );
-      }
-    } catch (error) {
-      this.#connected = false;
-      await this.#link.close();
-      throw error;
-    }
+    for (const command of this.#dialect.tidy) await session.run(this.#text(command));
   }
 
-  async apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]> {
-    this.#mustBeConnected();
-    if (batch.length === 0) return [];
-    const plan = planBatch(batch, this.#present(await this.#current()), {
-      capacity: this.capabilities.capacity,
-      ipv6: this.capabilities.ipv6,
-    });
-    for (const key of plan.reopened) this.#meter.restart(key);
-    if (plan.opens.length === 0 && plan.closes.length === 0) return plan.answers(new Map());
-    return plan.answers(await this.#carryOut(plan));
+  protected disconnect(): Promise<void> {
+    return this.#link.close();
   }
 
-  async counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]> {
-    this.#mustBeConnected();
-    if (tuples.length > 0) await this.#refresh();
-    return tuples.map((tuple) => this.#meter.read(tupleKey(tuple)));
+  protected isReady(image: readonly AclEntry[]): boolean {
+    return this.#families.every((family) => image.some((e) => this.#isGuard(e, family)));
   }
 
-  async list(): Promise<ListedEntry[]> {
-    this.#mustBeConnected();
-    const listed = new Map<string, ListedEntry>();
-    for (const { tuple } of await this.#refresh()) {
-      if (tuple === undefined) continue;
-      const key = tupleKey(tuple);
-      const counted = this.#meter.read(key) ?? { packets: 0, bytes: 0 };
-      listed.set(key, { tuple, ...counted, expires: undefined });
-    }
-    return [...listed.values()];
+  protected async makeReady(image: readonly AclEntry[]): Promise<void> {
+    const bare = this.#families.filter((family) => !image.some((e) => this.#isGuard(e, family)));
+    const lines = bare.flatMap((family) => this.#within(family, this.#ready(family)));
+    const { general } = await this.#configure(lines);
+    if (general === undefined) return;
+    throw this.#link.error(
+      `The device did not take the ACL of pinholes: ${general}`,
+      "check what the account may configure",
+    );
   }
 
-  /** A device has no connections, only packets that match or do not: what is closed is closed. */
-  endConnections(): Promise<void> {
-    return Promise.resolve();
+  protected async change(
+    opens: readonly FiveTuple[],
+    closes: readonly FiveTuple[],
+    image: readonly AclEntry[],
+  ): Promise<Complaints> {
+    const body = this.#body(opens, closes, image);
+    const said = await this.#configure(body.commands, body.keys);
+    for (const [key, why] of body.impossible) said.complaints.set(key, why);
+    return said;
   }
 
-  /** False when the last listing missed the entry that keeps an ACL of ours from being empty. */
-  intact(): boolean {
-    const image = this.#image;
-    return image === undefined ||
-      this.#families.every((family) => image.some((e) => this.#isGuard(e, family)));
-  }
-
-  plan(batch: readonly EnforcerChange[]): string {
-    const image = this.#image ?? [];
-    const plan = planBatch(batch, this.#present(image), {
-      capacity: this.capabilities.capacity,
-      ipv6: this.capabilities.ipv6,
-    });
-    const body = this.#body(plan.opens, plan.closes, image).commands;
-    if (body.length === 0) return "";
+  protected commands(
+    opens: readonly FiveTuple[],
+    closes: readonly FiveTuple[],
+    image: readonly AclEntry[],
+  ): string[] {
     const { begin, end, commit } = this.#dialect;
+    const body = this.#body(opens, closes, image).commands;
     return [...begin, ...body, ...(commit === undefined ? end : [commit.command])]
-      .map((command) => this.#text(command) + "\n").join("");
+      .map((command) => this.#text(command));
   }
 
-  async close(): Promise<void> {
-    this.#connected = false;
-    this.#image = undefined;
-    await this.#link.close();
+  protected isFull(complaint: string): boolean {
+    return complaint.startsWith(NO_NUMBER) ||
+      this.#dialect.full.some((pattern) => pattern.test(complaint));
   }
 
-  /** Takes all pinholes away. The ACL stays, since an interface whose ACL is gone lets everything in. */
-  async remove(): Promise<void> {
-    const wasConnected = this.#connected;
-    if (!wasConnected) await this.connect();
-    const closes = (await this.list()).map(({ tuple }): EnforcerChange => ({
-      action: "close",
-      tuple,
-      id: 0,
-      lease: 0,
-    }));
-    const failed = (await this.apply(closes)).find((result) => !result.ok);
-    if (!wasConnected) await this.close();
-    if (failed?.ok === false) {
-      throw new EnforcerError(
-        `Cannot remove all pinholes: ${failed.message}`,
-        "remove the rest by hand",
-      );
-    }
-  }
-
-  #mustBeConnected(): void {
-    if (this.#connected) return;
-    throw new EnforcerError(`The ${this.name} driver is not connected`, "call connect() first");
-  }
-
-  async #current(): Promise<AclEntry[]> {
-    return this.#image ?? await this.#refresh();
-  }
-
-  /** Lists our ACLs anew. Tries once more over a new session when this one is lost. */
-  async #refresh(): Promise<AclEntry[]> {
-    this.#image = undefined;
-    let entries: AclEntry[];
-    try {
-      entries = await this.#readList();
-    } catch (error) {
-      if (!(error instanceof SessionError)) throw error;
-      entries = await this.#readList();
-    }
-    const shown = new Map<string, Counters>();
-    for (const { tuple, packets, bytes } of entries) {
-      if (tuple === undefined) continue;
-      const key = tupleKey(tuple);
-      const more = shown.get(key); // the same pinhole twice, by a foreign edit
-      shown.set(key, {
-        packets: (packets ?? 0) + (more?.packets ?? 0),
-        bytes: (bytes ?? 0) + (more?.bytes ?? 0),
-      });
-    }
-    this.#meter.update(shown);
-    this.#image = entries;
-    return entries;
-  }
-
-  async #readList(): Promise<AclEntry[]> {
+  protected async read(): Promise<AclEntry[]> {
     const session = await this.#link.session();
     const entries: AclEntry[] = [];
     for (const { acl, family, commands } of this.#families) {
@@ -286,88 +186,6 @@ export class CliAclEnforcer implements Enforcer {
     return output.some((line) =>
       /\b(not|no) (found|such|exist|defined|configured|access)/i.test(line)
     );
-  }
-
-  #present(image: readonly AclEntry[]): Map<string, 4 | 6> {
-    const present = new Map<string, 4 | 6>();
-    for (const { tuple } of image) {
-      if (tuple !== undefined) present.set(tupleKey(tuple), tuple.source.family);
-    }
-    return present;
-  }
-
-  /** Adds and removes; what did not come about is tried again, since numbers and locks change. */
-  async #carryOut(plan: BatchPlan): Promise<Map<string, Failure>> {
-    let { opens, closes }: { opens: readonly FiveTuple[]; closes: readonly FiveTuple[] } = plan;
-    let failed = new Map<string, Failure>();
-    for (let round = 0; round < ROUNDS; round++) {
-      const attempt = await this.#attempt(opens, closes);
-      failed = attempt.failed;
-      if (failed.size === 0 || !attempt.worthwhile) break;
-      opens = opens.filter((tuple) => failed.has(tupleKey(tuple)));
-      closes = closes.filter((tuple) => failed.has(tupleKey(tuple)));
-    }
-    return failed;
-  }
-
-  /** One try. `worthwhile`: another one, from what is there now, may do better. */
-  async #attempt(
-    opens: readonly FiveTuple[],
-    closes: readonly FiveTuple[],
-  ): Promise<{ failed: Map<string, Failure>; worthwhile: boolean }> {
-    const complaints = new Map<string, string>();
-    let general: string | undefined;
-    let lost = false;
-    try {
-      const size = this.capabilities.atomic
-        ? Infinity
-        : Math.max(1, this.capabilities.optimalBatch);
-      const all = [
-        ...closes.map((tuple) => ({ tuple, open: false })),
-        ...opens.map((tuple) => ({ tuple, open: true })),
-      ];
-      let image = await this.#current();
-      for (let at = 0; at < all.length; at += size) {
-        const part = all.slice(at, at + size);
-        const pick = (open: boolean) => part.filter((p) => p.open === open).map((p) => p.tuple);
-        const body = this.#body(pick(true), pick(false), image);
-        for (const [key, why] of body.impossible) complaints.set(key, why);
-        const said = await this.#configure(body.commands, body.keys);
-        for (const [key, why] of said.complaints) complaints.set(key, why);
-        general ??= said.general;
-        if (at + size < all.length) image = await this.#refresh();
-      }
-    } catch (error) {
-      if (!(error instanceof EnforcerError)) throw error;
-      general = error.message;
-      lost = error instanceof SessionError;
-    }
-    let image: AclEntry[];
-    try {
-      image = await this.#refresh();
-    } catch (error) {
-      if (!(error instanceof EnforcerError)) throw error;
-      return {
-        failed: unknown([...opens, ...closes], general ?? error.message),
-        worthwhile: false,
-      };
-    }
-    const present = this.#present(image);
-    const failed = new Map<string, Failure>();
-    const check = (tuple: FiveTuple, wanted: boolean) => {
-      const key = tupleKey(tuple);
-      if (present.has(key) === wanted) return;
-      const why = complaints.get(key) ?? general ?? "the device did not do it, and did not say why";
-      const full = this.#dialect.full.some((pattern) => pattern.test(why)) ||
-        why.startsWith(NO_NUMBER);
-      const message = `${tupleText(tuple)}: ${why}`;
-      failed.set(key, { ok: false, reason: full && wanted ? "full" : "refused", message });
-    };
-    for (const tuple of opens) check(tuple, true);
-    for (const tuple of closes) check(tuple, false);
-    const full = [...failed.values()].some(({ reason }) => reason === "full");
-    const fewer = failed.size < opens.length + closes.length;
-    return { failed, worthwhile: lost || (!full && (fewer || complaints.size > 0)) };
   }
 
   /** The commands inside configuration that add and remove entries, and whose each is. */
@@ -470,13 +288,15 @@ export class CliAclEnforcer implements Enforcer {
   /**
    * Configures: begins, sends all at once, and ends; with a candidate, makes it effective or throws it away.
    *
+   * @param dry throws it away in any case.
    * @returns what the device complained about, by the key of the pinhole whose line it was.
    * @throws {SessionError} when it is not known what the device did.
    */
   async #configure(
     commands: readonly string[],
     keys: ReadonlyMap<string, string> = new Map(),
-  ): Promise<{ complaints: Map<string, string>; general: string | undefined }> {
+    dry = false,
+  ): Promise<Complaints> {
     if (commands.length === 0) return { complaints: new Map(), general: undefined };
     const session = await this.#link.session();
     await this.#begin(session);
@@ -489,7 +309,7 @@ export class CliAclEnforcer implements Enforcer {
     const verify = commit.verify ?? "show clock";
     const body = await session.pipeline([...commands, verify], "config", timeout);
     const said = this.#complaints(body, keys, session);
-    if (said.complaints.size > 0 || said.general !== undefined) {
+    if (dry || said.complaints.size > 0 || said.general !== undefined) {
       await session.run(commit.abort, timeout);
       return said;
     }
@@ -527,7 +347,7 @@ export class CliAclEnforcer implements Enforcer {
     outcomes: readonly Outcome[],
     keys: ReadonlyMap<string, string>,
     session: CliSession,
-  ): { complaints: Map<string, string>; general: string | undefined } {
+  ): Complaints {
     const complaints = new Map<string, string>();
     // A full table is told by a log line on some devices.
     const full = session.takeAsides().find((line) => this.#dialect.full.some((p) => p.test(line)));
@@ -552,11 +372,3 @@ export class CliAclEnforcer implements Enforcer {
 }
 
 const NO_NUMBER = "no place is free in front of the entry that denies everything";
-
-function unknown(tuples: readonly FiveTuple[], why: string): Map<string, Failure> {
-  return new Map(tuples.map((tuple) => [tupleKey(tuple), {
-    ok: false,
-    reason: "unknown",
-    message: `${tupleText(tuple)}: ${why}`,
-  }]));
-}

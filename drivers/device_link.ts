@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Dialect } from "./dialect.ts";
+import type { SessionDialect } from "./dialect.ts";
 import { EnforcerError } from "./enforcer.ts";
 import type { ByteStream } from "./transport/bytes.ts";
 import { type Answers, CliSession } from "./transport/session.ts";
@@ -35,12 +35,12 @@ export interface DeviceAccess {
 /** The session with one device. */
 export class DeviceLink {
   readonly #access: DeviceAccess;
-  readonly #dialect: Dialect;
+  readonly #dialect: SessionDialect;
   #connection: DeviceConnection | undefined;
   #session: CliSession | undefined;
   #transcript: Transcript | undefined;
 
-  constructor(access: DeviceAccess, dialect: Dialect) {
+  constructor(access: DeviceAccess, dialect: SessionDialect) {
     this.#access = access;
     this.#dialect = dialect;
   }

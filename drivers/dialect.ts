@@ -49,7 +49,8 @@ const family = z.strictObject({
   prepare: commands.default([]),
 });
 
-const schema = z.strictObject({
+/** What a session needs to know: how the device talks. */
+const session = {
   name: z.string(),
   title: z.string(),
   prompts: z.strictObject({ user: prompt.optional(), enabled: prompt, config: prompt }),
@@ -64,6 +65,16 @@ const schema = z.strictObject({
   setup_user: commands.default([]),
   enable: z.string().optional(),
   setup: commands,
+  /** Complaints: of anything, of no room, of somebody else who holds the configuration. */
+  errors: z.array(pattern),
+  full: z.array(pattern),
+  locked: z.array(pattern),
+};
+
+const sessionSchema = z.strictObject(session);
+
+const schema = z.strictObject({
+  ...session,
   /** From enabled mode into configuration, and back. `{session}` is a name of this session. */
   begin: commands.min(1),
   end: commands.min(1),
@@ -75,9 +86,6 @@ const schema = z.strictObject({
     command: z.string(),
     abort: z.string(),
   }).optional(),
-  errors: z.array(pattern),
-  full: z.array(pattern),
-  locked: z.array(pattern),
   /** Numbers of entries: pinholes from `first` to `last`, the guard at `guard`. */
   sequence: z.strictObject({
     first: z.int().min(1),
@@ -95,6 +103,9 @@ const schema = z.strictObject({
   }),
 });
 
+/** How a device talks. */
+export type SessionDialect = z.output<typeof sessionSchema>;
+
 /** A checked dialect. */
 export type Dialect = z.output<typeof schema>;
 
@@ -102,12 +113,21 @@ export type Dialect = z.output<typeof schema>;
 export type DialectFamily = z.output<typeof family>;
 
 /**
- * Reads a dialect.
+ * Reads a dialect of a device with numbered ACL entries.
  *
  * @param file its name, for errors.
  * @throws {EnforcerError} when it is not one.
  */
 export function readDialect(text: string, file: string): Dialect {
+  return read(schema, text, file);
+}
+
+/** Reads a dialect that only says how a device talks. */
+export function readSessionDialect(text: string, file: string): SessionDialect {
+  return read(sessionSchema, text, file);
+}
+
+function read<T>(form: z.ZodType<T>, text: string, file: string): T {
   let value: unknown;
   try {
     value = parse(text);
@@ -115,7 +135,7 @@ export function readDialect(text: string, file: string): Dialect {
     const why = error instanceof Error ? error.message : String(error);
     throw new EnforcerError(`${file} is not YAML: ${why}`, "mend it, or use the built-in dialect");
   }
-  const result = schema.safeParse(value);
+  const result = form.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const path = issue?.path.join(".") ?? "";

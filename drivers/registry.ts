@@ -79,6 +79,12 @@ export const DRIVERS: readonly DriverEntry[] = [
     load: async () => (await import("./ironware.ts")).driver,
   },
   {
+    name: "junos",
+    summary: "Juniper Junos, by firewall filters over NETCONF or the command line",
+    kind: "device",
+    load: async () => (await import("./junos.ts")).driver,
+  },
+  {
     name: "eos",
     summary: "Arista EOS, by ACLs in a configuration session over SSH",
     kind: "device",

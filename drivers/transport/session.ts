@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { type Dialect, fill } from "../dialect.ts";
+import { fill, type SessionDialect } from "../dialect.ts";
 import { EnforcerError } from "../enforcer.ts";
 import type { ByteStream } from "./bytes.ts";
 import { Screen } from "./screen.ts";
@@ -24,7 +24,7 @@ export interface Answers {
 
 /** How a session is made. Times in seconds. */
 export interface SessionOptions {
-  readonly dialect: Dialect;
+  readonly dialect: SessionDialect;
   readonly transcript: Transcript;
   readonly answers: Answers;
   /** Longest time that one operation may take. */
@@ -137,7 +137,20 @@ export class CliSession {
    * @returns the lines between echo and prompt.
    * @throws {SessionError} after the time-out, or when the session is lost: then what it did is unknown.
    */
-  async run(command: string, timeout: number = this.#options.timeout): Promise<string[]> {
+  run(command: string, timeout: number = this.#options.timeout): Promise<string[]> {
+    return this.runText(`${command}\n`, command, timeout);
+  }
+
+  /**
+   * The same with any text, such as a command with lines for it to read.
+   *
+   * @param command what is looked for as the echo.
+   */
+  async runText(
+    text: string,
+    command: string,
+    timeout: number = this.#options.timeout,
+  ): Promise<string[]> {
     this.#start();
     let echoEnd = -1;
     let joined = "";
@@ -152,7 +165,7 @@ export class CliSession {
       }
       return echoEnd !== -1;
     };
-    this.#send(`${command}\n`);
+    this.#send(text);
     await this.#until(
       () => echoSeen() && this.#promptMode() !== undefined,
       timeout,

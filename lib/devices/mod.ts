@@ -8,10 +8,11 @@ import { EosDevice } from "./eos.ts";
 import { FtosDevice } from "./ftos.ts";
 import { IosDevice } from "./ios.ts";
 import { IronwareDevice } from "./ironware.ts";
+import { JunosDevice } from "./junos.ts";
 import { NxosDevice } from "./nxos.ts";
 
 /** The names. */
-export const DEVICE_NAMES = ["ios", "nxos", "ftos", "ironware", "eos"] as const;
+export const DEVICE_NAMES = ["ios", "nxos", "ftos", "ironware", "junos", "eos"] as const;
 
 /** One of them. */
 export type DeviceName = typeof DEVICE_NAMES[number];
@@ -27,6 +28,8 @@ export function createDevice(name: DeviceName, options: DeviceOptions = {}): Sim
       return new FtosDevice(options);
     case "ironware":
       return new IronwareDevice(options);
+    case "junos":
+      return new JunosDevice(options);
     case "eos":
       return new EosDevice(options);
   }

@@ -9,6 +9,7 @@ import { createEos } from "../../drivers/eos.ts";
 import { createFtos } from "../../drivers/ftos.ts";
 import { createIos } from "../../drivers/ios.ts";
 import { createIronware } from "../../drivers/ironware.ts";
+import { createJunos } from "../../drivers/junos.ts";
 import { createNxos } from "../../drivers/nxos.ts";
 import type { DeviceOptions, SimulatedDevice } from "../../lib/devices/device.ts";
 import { createDevice, type DeviceName } from "../../lib/devices/mod.ts";
@@ -49,6 +50,8 @@ export function driverFor(device: SimulatedDevice, overrides: DriverOverrides = 
       return createFtos({ ...config, interface: FTOS_INTERFACE }, secrets, BACKOFF);
     case "ironware":
       return createIronware({ ...config, interface: "ve 1" }, secrets, BACKOFF);
+    case "junos":
+      return createJunos(config, secrets, BACKOFF);
     case "eos":
       return createEos(config, secrets, BACKOFF);
   }

@@ -16,3 +16,19 @@ for (const name of DEVICE_NAMES) {
       deviceAndDriver(name, { capacity: 50_000 }, { capacity: Math.min(capacity, 50_000) }),
   });
 }
+
+const JUNOS = {
+  "command line, private": { transport: "cli" },
+  "command line, exclusive, confirmed": { transport: "cli", candidate: "exclusive", confirm: 5 },
+  "NETCONF, exclusive, confirmed": { candidate: "exclusive", confirm: 5 },
+  "ephemeral database": { ephemeral: "diaper" },
+};
+for (const [title, junos] of Object.entries(JUNOS)) {
+  conformance({
+    title: `junos (${title})`,
+    can: { leases: false },
+    large: 300,
+    ignore: false,
+    make: ({ capacity }) => deviceAndDriver("junos", {}, { capacity, junos }),
+  });
+}

@@ -1,0 +1,315 @@
+/**
+ * What all drivers of network devices have in common: a batch is thought through, sent, and what became of it is
+ * taken from a listing afterwards, never from what the device said: it may have stopped half-way, or said
+ * nothing. What did not come about is tried again, since numbers and locks change.
+ *
+ * @module
+ */
+import { type FiveTuple, tupleKey, tupleText } from "../lib/pinhole/pinhole.ts";
+import { type BatchPlan, planBatch } from "./batch.ts";
+import {
+  type ChangeResult,
+  type Counters,
+  type Enforcer,
+  type EnforcerCapabilities,
+  type EnforcerChange,
+  EnforcerError,
+  type ListedEntry,
+} from "./enforcer.ts";
+import { Meter } from "./meter.ts";
+import { SessionError } from "./transport/session.ts";
+
+/** An entry that a device lists; the tuple when it is a pinhole of ours. */
+export interface DeviceEntry {
+  readonly tuple: FiveTuple | undefined;
+  readonly packets: number | undefined;
+  readonly bytes: number | undefined;
+}
+
+/** What a device complained about: by the pinhole's key, and besides. */
+export interface Complaints {
+  readonly complaints: Map<string, string>;
+  readonly general: string | undefined;
+}
+
+type Failure = ChangeResult & { ok: false };
+
+/** So many times what did not come about is tried. */
+const ROUNDS = 3;
+
+/** A driver of a device whose entries are of kind `E`. */
+export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer {
+  abstract readonly name: string;
+  abstract readonly capabilities: EnforcerCapabilities;
+  readonly #meter = new Meter();
+  #connected = false;
+  /** What the last listing showed; undefined when the device's state is not known. */
+  #image: E[] | undefined;
+
+  async connect(): Promise<void> {
+    await this.disconnect();
+    this.#image = undefined;
+    try {
+      await this.begin();
+      const image = await this.#refresh();
+      if (!this.isReady(image)) {
+        await this.makeReady(image);
+        if (!this.isReady(await this.#refresh())) {
+          throw new EnforcerError(
+            `The ${this.name} device did not take the ACL of pinholes`,
+            "check what the account may configure",
+          );
+        }
+      }
+      this.#connected = true;
+    } catch (error) {
+      this.#connected = false;
+      await this.disconnect();
+      throw error;
+    }
+  }
+
+  async apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]> {
+    this.#mustBeConnected();
+    if (batch.length === 0) return [];
+    const plan = this.#plan(batch, this.#image ?? await this.#refresh());
+    for (const key of plan.reopened) this.#meter.restart(key);
+    if (plan.opens.length === 0 && plan.closes.length === 0) return plan.answers(new Map());
+    return plan.answers(await this.#carryOut(plan));
+  }
+
+  async counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]> {
+    this.#mustBeConnected();
+    if (tuples.length > 0) await this.#refresh();
+    return tuples.map((tuple) => this.#meter.read(tupleKey(tuple)));
+  }
+
+  async list(): Promise<ListedEntry[]> {
+    this.#mustBeConnected();
+    const listed = new Map<string, ListedEntry>();
+    for (const { tuple } of await this.#refresh()) {
+      if (tuple === undefined) continue;
+      const key = tupleKey(tuple);
+      const counted = this.#meter.read(key) ?? { packets: 0, bytes: 0 };
+      listed.set(key, { tuple, ...counted, expires: undefined });
+    }
+    return [...listed.values()];
+  }
+
+  /** A device has no connections, only packets that match or do not: what is closed is closed. */
+  endConnections(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** False when the last listing missed what keeps our ACLs from being empty. */
+  intact(): boolean {
+    return this.#image === undefined || this.isReady(this.#image);
+  }
+
+  plan(batch: readonly EnforcerChange[]): string {
+    const image = this.#image ?? [];
+    const { opens, closes } = this.#plan(batch, image);
+    if (opens.length === 0 && closes.length === 0) return "";
+    return this.commands(opens, closes, image).map((line) => `${line}\n`).join("");
+  }
+
+  async close(): Promise<void> {
+    this.#connected = false;
+    this.#image = undefined;
+    await this.disconnect();
+  }
+
+  /** Takes all pinholes away. The ACL stays, since an interface whose ACL is gone lets everything in. */
+  async remove(): Promise<void> {
+    const wasConnected = this.#connected;
+    if (!wasConnected) await this.connect();
+    const closes = (await this.list()).map(({ tuple }): EnforcerChange => ({
+      action: "close",
+      tuple,
+      id: 0,
+      lease: 0,
+    }));
+    const failed = (await this.apply(closes)).find((result) => !result.ok);
+    if (!wasConnected) await this.close();
+    if (failed?.ok === false) {
+      throw new EnforcerError(
+        `Cannot remove all pinholes: ${failed.message}`,
+        "remove the rest by hand",
+      );
+    }
+  }
+
+  /** Has the device itself check a batch; what it complains about, or undefined. */
+  protected async checked(
+    batch: readonly EnforcerChange[],
+    check: (
+      opens: readonly FiveTuple[],
+      closes: readonly FiveTuple[],
+      image: readonly E[],
+    ) => Promise<string | undefined>,
+  ): Promise<string | undefined> {
+    this.#mustBeConnected();
+    const image = await this.#refresh();
+    const plan = this.#plan(batch, image);
+    const refused = plan.answers(new Map()).find((answer) => !answer.ok);
+    if (refused?.ok === false) return refused.message;
+    if (plan.opens.length === 0 && plan.closes.length === 0) return undefined;
+    return await check(plan.opens, plan.closes, image);
+  }
+
+  /** Opens a session and tidies up what a lost one left. */
+  protected abstract begin(): Promise<void>;
+  /** Ends the session. */
+  protected abstract disconnect(): Promise<void>;
+  /** Lists our ACLs. Opens a new session when there is none that works. */
+  protected abstract read(): Promise<E[]>;
+  /** True when our ACLs are there and can never be empty. */
+  protected abstract isReady(image: readonly E[]): boolean;
+  /** Makes them so. */
+  protected abstract makeReady(image: readonly E[]): Promise<void>;
+  /**
+   * Adds and removes.
+   *
+   * @throws {SessionError} when it is not known what the device did.
+   * @throws {EnforcerError} when it did nothing.
+   */
+  protected abstract change(
+    opens: readonly FiveTuple[],
+    closes: readonly FiveTuple[],
+    image: readonly E[],
+  ): Promise<Complaints>;
+  /** What {@link change} would send. */
+  protected abstract commands(
+    opens: readonly FiveTuple[],
+    closes: readonly FiveTuple[],
+    image: readonly E[],
+  ): string[];
+  /** True for a complaint of no room. */
+  protected abstract isFull(complaint: string): boolean;
+
+  #mustBeConnected(): void {
+    if (this.#connected) return;
+    throw new EnforcerError(`The ${this.name} driver is not connected`, "call connect() first");
+  }
+
+  #plan(batch: readonly EnforcerChange[], image: readonly E[]): BatchPlan {
+    const { capacity, ipv6 } = this.capabilities;
+    return planBatch(batch, present(image), { capacity, ipv6 });
+  }
+
+  /** Lists our ACLs anew. Tries once more over a new session when this one is lost. */
+  async #refresh(): Promise<E[]> {
+    this.#image = undefined;
+    let entries: E[];
+    try {
+      entries = await this.read();
+    } catch (error) {
+      if (!(error instanceof SessionError)) throw error;
+      entries = await this.read();
+    }
+    const shown = new Map<string, Counters>();
+    for (const { tuple, packets, bytes } of entries) {
+      if (tuple === undefined) continue;
+      const key = tupleKey(tuple);
+      const more = shown.get(key); // the same pinhole twice, by a foreign edit
+      shown.set(key, {
+        packets: (packets ?? 0) + (more?.packets ?? 0),
+        bytes: (bytes ?? 0) + (more?.bytes ?? 0),
+      });
+    }
+    this.#meter.update(shown);
+    this.#image = entries;
+    return entries;
+  }
+
+  async #carryOut(plan: BatchPlan): Promise<Map<string, Failure>> {
+    let { opens, closes }: { opens: readonly FiveTuple[]; closes: readonly FiveTuple[] } = plan;
+    const failed = new Map<string, Failure>();
+    for (let round = 1;; round++) {
+      const attempt = await this.#attempt(opens, closes);
+      for (const tuple of [...opens, ...closes]) failed.delete(tupleKey(tuple));
+      for (const [key, failure] of attempt.failed) failed.set(key, failure);
+      if (attempt.failed.size === 0 || !attempt.worthwhile || round === ROUNDS) return failed;
+      // What was complained about twice is left out, so that it does not hold up the others.
+      const again = (tuple: FiveTuple) => {
+        const key = tupleKey(tuple);
+        return attempt.failed.has(key) && (round === 1 || !attempt.complaints.has(key));
+      };
+      opens = opens.filter(again);
+      closes = closes.filter(again);
+      if (opens.length === 0 && closes.length === 0) return failed;
+    }
+  }
+
+  /** One try. `worthwhile`: another one, from what is there now, may do better. */
+  async #attempt(opens: readonly FiveTuple[], closes: readonly FiveTuple[]): Promise<{
+    failed: Map<string, Failure>;
+    complaints: ReadonlyMap<string, string>;
+    worthwhile: boolean;
+  }> {
+    const complaints = new Map<string, string>();
+    let general: string | undefined;
+    let lost = false;
+    try {
+      const { atomic, optimalBatch } = this.capabilities;
+      const size = atomic ? Infinity : Math.max(1, optimalBatch);
+      const all = [
+        ...closes.map((tuple) => ({ tuple, open: false })),
+        ...opens.map((tuple) => ({ tuple, open: true })),
+      ];
+      let image = this.#image ?? await this.#refresh();
+      for (let at = 0; at < all.length; at += size) {
+        const part = all.slice(at, at + size);
+        const pick = (open: boolean) => part.filter((p) => p.open === open).map((p) => p.tuple);
+        const said = await this.change(pick(true), pick(false), image);
+        for (const [key, why] of said.complaints) complaints.set(key, why);
+        general ??= said.general;
+        if (at + size < all.length) image = await this.#refresh();
+      }
+    } catch (error) {
+      if (!(error instanceof EnforcerError)) throw error;
+      general = error.message;
+      lost = error instanceof SessionError;
+    }
+    let image: E[];
+    try {
+      image = await this.#refresh();
+    } catch (error) {
+      if (!(error instanceof EnforcerError)) throw error;
+      const failed = unknown([...opens, ...closes], general ?? error.message);
+      return { failed, complaints, worthwhile: false };
+    }
+    const there = present(image);
+    const failed = new Map<string, Failure>();
+    const check = (tuple: FiveTuple, wanted: boolean) => {
+      const key = tupleKey(tuple);
+      if (there.has(key) === wanted) return;
+      const why = complaints.get(key) ?? general ?? "the device did not do it, and did not say why";
+      const message = `${tupleText(tuple)}: ${why}`;
+      const full = wanted && this.isFull(why);
+      failed.set(key, { ok: false, reason: full ? "full" : "refused", message });
+    };
+    for (const tuple of opens) check(tuple, true);
+    for (const tuple of closes) check(tuple, false);
+    const full = [...failed.values()].some(({ reason }) => reason === "full");
+    const fewer = failed.size < opens.length + closes.length;
+    const worthwhile = lost || (!full && (fewer || complaints.size > 0));
+    return { failed, complaints, worthwhile };
+  }
+}
+
+function present(image: readonly DeviceEntry[]): Map<string, 4 | 6> {
+  const result = new Map<string, 4 | 6>();
+  for (const { tuple } of image) {
+    if (tuple !== undefined) result.set(tupleKey(tuple), tuple.source.family);
+  }
+  return result;
+}
+
+function unknown(tuples: readonly FiveTuple[], why: string): Map<string, Failure> {
+  return new Map(tuples.map((tuple) => [tupleKey(tuple), {
+    ok: false,
+    reason: "unknown",
+    message: `${tupleText(tuple)}: ${why}`,
+  }]));
+}
