@@ -48,6 +48,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   readonly #dialect: Dialect;
   readonly #link: DeviceLink;
   readonly #families: readonly Family[];
+  #tidied: CliSession | undefined;
   /** Where the device can check a session without committing it. */
   readonly check?: (batch: readonly EnforcerChange[]) => Promise<string | undefined>;
 
@@ -88,8 +89,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   }
 
   protected async begin(): Promise<void> {
-    const session = await this.#link.session();
-    for (const command of this.#dialect.tidy) await session.run(this.#text(command));
+    await this.#session();
   }
 
   protected disconnect(): Promise<void> {
@@ -139,7 +139,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   }
 
   protected async read(): Promise<AclEntry[]> {
-    const session = await this.#link.session();
+    const session = await this.#session();
     const entries: AclEntry[] = [];
     for (const { acl, family, commands } of this.#families) {
       const read = async (command: string) => {
@@ -179,6 +179,16 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       }
     }
     return entries;
+  }
+
+  /** The session; a new one begins without what a lost one left half done. */
+  async #session(): Promise<CliSession> {
+    const session = await this.#link.session();
+    if (session !== this.#tidied) {
+      for (const command of this.#dialect.tidy) await session.run(this.#text(command));
+      this.#tidied = session;
+    }
+    return session;
   }
 
   /** The device says that there is no such list. */
@@ -298,7 +308,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
     dry = false,
   ): Promise<Complaints> {
     if (commands.length === 0) return { complaints: new Map(), general: undefined };
-    const session = await this.#link.session();
+    const session = await this.#session();
     await this.#begin(session);
     const { commit, end } = this.#dialect;
     const timeout = this.#options.access.timeout + commands.length * 0.05;

@@ -229,23 +229,33 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
       const attempt = await this.#attempt(opens, closes);
       for (const tuple of [...opens, ...closes]) failed.delete(tupleKey(tuple));
       for (const [key, failure] of attempt.failed) failed.set(key, failure);
-      if (attempt.failed.size === 0 || !attempt.worthwhile || round === ROUNDS) return failed;
-      // What was complained about twice is left out, so that it does not hold up the others.
-      const again = (tuple: FiveTuple) => {
-        const key = tupleKey(tuple);
-        return attempt.failed.has(key) && (round === 1 || !attempt.complaints.has(key));
-      };
-      opens = opens.filter(again);
-      closes = closes.filter(again);
-      if (opens.length === 0 && closes.length === 0) return failed;
+      if (attempt.failed.size === 0) return failed;
+      if (attempt.worthwhile && round < ROUNDS) {
+        // What was complained about twice is left out, so that it does not hold up the others.
+        const again = (tuple: FiveTuple) => {
+          const key = tupleKey(tuple);
+          return attempt.failed.has(key) && (round === 1 || !attempt.complaints.has(key));
+        };
+        opens = opens.filter(again);
+        closes = closes.filter(again);
+        if (opens.length > 0 || closes.length > 0) continue;
+      }
+      // A batch that a device refuses as a whole must not keep pinholes open that should be closed.
+      closes = closes.filter((tuple) => attempt.failed.has(tupleKey(tuple)));
+      if (!attempt.known || closes.length === 0 || opens.length === 0) return failed;
+      opens = [];
     }
   }
 
-  /** One try. `worthwhile`: another one, from what is there now, may do better. */
+  /**
+   * One try. `worthwhile`: another one, from what is there now, may do better. `known`: what became of it was
+   * read back.
+   */
   async #attempt(opens: readonly FiveTuple[], closes: readonly FiveTuple[]): Promise<{
     failed: Map<string, Failure>;
     complaints: ReadonlyMap<string, string>;
     worthwhile: boolean;
+    known: boolean;
   }> {
     const complaints = new Map<string, string>();
     let general: string | undefined;
@@ -277,7 +287,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     } catch (error) {
       if (!(error instanceof EnforcerError)) throw error;
       const failed = unknown([...opens, ...closes], general ?? error.message);
-      return { failed, complaints, worthwhile: false };
+      return { failed, complaints, worthwhile: false, known: false };
     }
     const there = present(image);
     const failed = new Map<string, Failure>();
@@ -294,7 +304,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     const full = [...failed.values()].some(({ reason }) => reason === "full");
     const fewer = failed.size < opens.length + closes.length;
     const worthwhile = lost || (!full && (fewer || complaints.size > 0));
-    return { failed, complaints, worthwhile };
+    return { failed, complaints, worthwhile, known: true };
   }
 }
 

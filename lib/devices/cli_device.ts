@@ -64,9 +64,8 @@ export abstract class CliDevice extends SimulatedDevice {
   };
   protected abstract readonly phrases: Phrases;
   protected abstract readonly style: AceStyle;
-  /** Between numbers that the device gives itself, and the highest one. */
+  /** Between numbers that the device gives itself. */
   protected readonly step: number = 10;
-  protected readonly highest: number = 2_147_483_647;
   /** Who holds the configuration for himself: a session's id. */
   #lock: number | undefined;
   #sessions = 0;

@@ -60,6 +60,8 @@ export abstract class SimulatedDevice {
     this.#startup = this.acls.copy();
   }
 
+  /** The highest number of an entry. */
+  readonly highest: number = 2_147_483_647;
   /** How fast the real device is. */
   abstract readonly speed: DeviceSpeed;
 

@@ -9,6 +9,8 @@
 export interface Faults {
   /** Milliseconds before each line's echo. */
   slowEcho: number;
+  /** The terminal has 80 columns, whatever is asked for. */
+  narrow: boolean;
   /** The n-th ACL line from now on is refused. 0: none. */
   rejectLine: number;
   /** The session is lost at the n-th ACL line from now on. 0: never. */
@@ -31,6 +33,7 @@ export interface Faults {
 export function noFaults(): Faults {
   return {
     slowEcho: 0,
+    narrow: false,
     rejectLine: 0,
     dropAtLine: 0,
     dropAfterCommit: false,

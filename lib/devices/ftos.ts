@@ -15,7 +15,7 @@ export class FtosDevice extends CliDevice {
   readonly name = "ftos";
   readonly speed: DeviceSpeed = { rate: 445, batch: 1000, start: 120, degradesFrom: 20_000 };
   protected override readonly step: number = 5;
-  protected override readonly highest: number = 65_534;
+  override readonly highest: number = 65_534;
   protected readonly style: AceStyle = {
     addresses: "host",
     names: "ftos",

@@ -77,7 +77,7 @@ export class IronwareDevice extends CliDevice {
         this.acls.delete(4, name as string);
         this.changed(shell);
       })
-      .add("ip rebind-acl <name>", (_shell, [name]) => this.#rebind(name as string))
+      .add("ip rebind-acl <name>", (_shell, [name]) => this.bind(name as string))
       .add("enable-acl-counter", () => {})
       .add("end", (shell) => this.leave(shell))
       .add("exit", (shell) => this.leave(shell));
@@ -154,7 +154,8 @@ export class IronwareDevice extends CliDevice {
     else this.say(shell, "Error - Incorrect username or password.");
   }
 
-  #rebind(name: string): void {
+  /** Binds an ACL anew: the hardware does what it says now. */
+  bind(name: string): void {
     const acl = this.acls.get(4, name);
     if (acl === undefined) return void this.hardware.delete(4, name);
     const bound = this.hardware.make(4, name);

@@ -156,8 +156,9 @@ export class Terminal {
   }
 
   #echo(text: string): void {
+    const width = this.#options.faults.narrow ? 80 : this.width;
     for (const character of text) {
-      if (this.width > 0 && this.#column >= this.width) {
+      if (width > 0 && this.#column >= width) {
         this.#output += "\r\n";
         this.#column = 0;
       }
