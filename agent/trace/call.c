@@ -81,7 +81,7 @@ static bool port_is_known(const struct call *call, bool chosen, bool may_fail) {
 	if (protocol == 0 || !endpoint_local(&local, call->socket) || local.port == 0 ||
 	    endpoint_is_loopback(&local) || ports_is_control(protocol, local.port))
 		return false;
-	enum peers peers = ports_peers(&call->target, facts_cookie(call->socket), &peer);
+	enum peers peers = ports_peers(&call->target, &peer);
 	if (peers == PEERS_NONE) {
 		/* A port that the kernel chose may still be a client's: its listen decides. */
 		if (chosen || !call->is_bind)

@@ -34,7 +34,6 @@ void ports_claim_control(uint8_t protocol, uint16_t port) {
 }
 
 struct search {
-	uint64_t except;
 	enum peers result;
 	struct peer *peer;
 };
@@ -53,10 +52,11 @@ static bool is_control_connection(uint8_t protocol, const struct endpoint *local
 static bool look(int fd, void *context) {
 	struct search *search = context;
 	struct peer peer;
-	uint8_t protocol = facts_protocol(fd);
-	if (protocol == 0 || !endpoint_remote(&peer.remote, fd) || !endpoint_local(&peer.local, fd) ||
-	    !is_control_connection(protocol, &peer.local, &peer.remote) ||
-	    facts_cookie(fd) == search->except)
+	uint8_t protocol;
+	/* In this order, since most sockets are not connected; the one in hand is not either. */
+	if (!endpoint_remote(&peer.remote, fd) || !endpoint_local(&peer.local, fd) ||
+	    (protocol = facts_protocol(fd)) == 0 ||
+	    !is_control_connection(protocol, &peer.local, &peer.remote))
 		return true;
 	if (search->result == PEERS_ONE && !endpoint_same_address(&search->peer->remote, &peer.remote)) {
 		search->result = PEERS_SEVERAL;
@@ -67,8 +67,8 @@ static bool look(int fd, void *context) {
 	return true;
 }
 
-enum peers ports_peers(const struct target *target, uint64_t except, struct peer *peer) {
-	struct search search = {.except = except, .result = PEERS_NONE, .peer = peer};
+enum peers ports_peers(const struct target *target, struct peer *peer) {
+	struct search search = {.result = PEERS_NONE, .peer = peer};
 	target_each_socket(target, look, &search);
 	return search.result;
 }

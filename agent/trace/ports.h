@@ -28,10 +28,7 @@ bool ports_is_control(uint8_t protocol, uint16_t port);
 /* Makes it the control port, when none was named or found yet. */
 void ports_claim_control(uint8_t protocol, uint16_t port);
 
-/*
- * The hosts that the process is connected to by control connections. `except` is a cookie of a
- * socket that is not one.
- */
-enum peers ports_peers(const struct target *target, uint64_t except, struct peer *peer);
+/* The hosts that the process is connected to by control connections. */
+enum peers ports_peers(const struct target *target, struct peer *peer);
 
 #endif

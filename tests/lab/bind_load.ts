@@ -22,7 +22,11 @@ export interface LoadResult {
   readonly bind_ns: readonly number[];
 }
 
-/** Runs it once in a mode, with a control connection from the outside host. */
+/**
+ * Runs it once in a mode, with a control connection from the outside host.
+ *
+ * @param options more options of `diaper run`
+ */
 export async function loadOnce(
   lab: Lab,
   outside: Host,
@@ -30,8 +34,9 @@ export async function loadOnce(
   diaper: Watcher | undefined,
   mode: "latency" | "storm",
   count: number,
+  options: readonly string[] = [],
 ): Promise<LoadResult> {
-  const server = await startLoad(lab, outside, inside, diaper, mode, count);
+  const server = await startLoad(lab, outside, inside, diaper, mode, count, options);
   const line = (await server.waitForLine(/^\{.*\}$/, 60_000))[0];
   await server.stop("SIGKILL");
   return JSON.parse(line) as LoadResult;
@@ -45,10 +50,13 @@ export async function startLoad(
   diaper: Watcher | undefined,
   mode: "latency" | "storm" | "hold",
   count: number,
+  options: readonly string[] = [],
 ): Promise<LabProcess> {
   const load = await program(lab, inside);
   const args = [inside.address(4), String(PORT), mode, String(count)];
-  const server = diaper === undefined ? inside.spawn(load, args) : diaper.run("bench", load, args);
+  const server = diaper === undefined
+    ? inside.spawn(load, args)
+    : diaper.run("bench", load, args, options);
   await server.waitForLine(/^ready$/);
   await outside.tryConnect(inside.address(4), PORT);
   return server;

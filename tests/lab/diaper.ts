@@ -112,10 +112,20 @@ export class DiaperHost {
     return await this.host.run(this.#command, [...words, "--config", this.config, ...args]);
   }
 
-  /** Starts a program under the agent. */
-  run(delegate: string, command: string, args: readonly string[]): LabProcess {
+  /**
+   * Starts a program under the agent.
+   *
+   * @param options more options of `diaper run`
+   */
+  run(
+    delegate: string,
+    command: string,
+    args: readonly string[],
+    options: readonly string[] = [],
+  ): LabProcess {
     return this.host.spawn(this.#command, [
-      ...["run", "--config", this.config, "--delegate", delegate, "--", command, ...args],
+      ...["run", "--config", this.config, "--delegate", delegate, ...options],
+      ...["--", command, ...args],
     ]);
   }
 

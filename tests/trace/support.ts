@@ -122,6 +122,14 @@ export class TraceLab implements AsyncDisposable {
     await client.waitForLine(/^connected$/);
   }
 
+  /** A connection to the control port whose lines go both ways. */
+  async talk(name: "one" | "two"): Promise<LabProcess> {
+    const script = `exec 3<>/dev/tcp/${INSIDE}/${PORT}; echo connected >&2; cat <&3 & cat >&3`;
+    const client = this.lab.host(name).spawn("bash", ["-c", script]);
+    await client.find((line) => line === "connected" ? line : undefined, "connected");
+    return client;
+  }
+
   /** The process id of the only supervisor on the inside host. */
   async supervisor(): Promise<number> {
     const inside = (await this.inside.must("ip", ["netns", "pids", this.inside.namespace]))

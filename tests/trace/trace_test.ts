@@ -239,3 +239,52 @@ Deno.test({
     await refused.stop("SIGKILL");
   },
 });
+
+const hasGo = await new Deno.Command("sh", { args: ["-c", "command -v go"], stdout: "null" })
+  .output().then(({ success }) => success);
+
+Deno.test({
+  name: "trace: a program in Go has pinholes for its one client, and none when it has two " +
+    "(needs root, go)",
+  ignore: !labPossible || !hasGo,
+  fn: async () => {
+    await using lab = await TraceLab.create();
+    const server = lab.lab.path("server");
+    const source = new URL("programs/server.go", import.meta.url).pathname;
+    await lab.inside.must("go", ["build", "-o", server, source], {
+      env: { CGO_ENABLED: "0", GO111MODULE: "off", GOCACHE: lab.lab.path("go-cache") },
+    });
+    const plain = await lab.inside.run(lab.command, [
+      ...["run", "--config", lab.diaper.config, "--", server, INSIDE, String(PORT)],
+    ]);
+    assert.equal(plain.code, 1);
+    assert.match(plain.stderr, /static program written in Go/);
+
+    const go = lab.diaper.run("test", server, [INSIDE, String(PORT)], ["--trace", "auto"]);
+    await go.waitForLine(/^ready$/);
+    const one = await lab.talk("one");
+    await one.write("tcp\n");
+    const [, port] = await one.waitForLine(/^port (\d+)$/);
+    const [pinhole] = await lab.diaper.pinholes();
+    assert.deepEqual(
+      [pinhole?.["source"], pinhole?.["destination"], pinhole?.["destination_port"]],
+      [OUTSIDE[0], INSIDE, Number(port)],
+    );
+    assert.deepEqual([pinhole?.["program"], pinhole?.["pid"]], [server, go.pid]);
+    const data = `cat </dev/tcp/${INSIDE}/${port}`;
+    assert.equal(await lab.lab.host("two").tryConnect(INSIDE, Number(port)), "unanswered");
+    assert.equal(await lab.lab.host("one").must("bash", ["-c", data]), "data\n");
+    await one.write("udp\n");
+    await lab.diaper.waitForEvent(() => lab.opened().length === 2);
+    assert.deepEqual(lab.opened().map((p) => p["proto"]), ["tcp", "udp"]);
+
+    const two = await lab.talk("two");
+    await two.write("tcp\n");
+    await two.waitForLine(/^port (\d+)$/);
+    const refused = await lab.diaper.waitForEvent((e) => e.event_type === "request.refused");
+    assert.match(String(refused["why"]), /^several hosts are connected/);
+    assert.equal(lab.opened().length, 2);
+    await go.stop("SIGKILL");
+    await lab.allClosed();
+  },
+});
