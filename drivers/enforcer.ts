@@ -28,6 +28,12 @@ export interface EnforcerCapabilities {
    * `expires` is undefined, and whoever wants the pinhole to end must close it.
    */
   readonly leases: boolean;
+  /**
+   * It can translate: with a map of inside to outside addresses in its options, opening a pinhole for such
+   * an inside host also leads what comes for the outside address there, and closing it ends that. Tuples
+   * have inside addresses everywhere. Absent: it cannot, and translation is another device's work.
+   */
+  readonly nat?: boolean;
 }
 
 /** One change wanted at the enforcer. `lease` in seconds is its own safety net (0: none). */

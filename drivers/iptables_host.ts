@@ -19,6 +19,7 @@ import type { SavedTable } from "./iptables_text.ts";
 import { FilterTable, type IptablesBackend } from "./iptables_tools.ts";
 import { endConnections } from "./nftables_connections.ts";
 import { asEnforcerError } from "./nftables_handles.ts";
+import { NO_TRANSLATION } from "./nftables_nat.ts";
 import { checkOptions, checkPort, type OpenPort } from "./nftables_rules.ts";
 
 /** Options of a perimeter over iptables; everything has a default. */
@@ -78,7 +79,7 @@ export class HostPerimeter {
         "Use a letter and then up to 15 letters, digits or underscores.",
       );
     }
-    checkOptions({ ...this.options, table: "diaper", priority: 0 });
+    checkOptions({ ...this.options, table: "diaper", priority: 0, nat: NO_TRANSLATION });
     this.#ports = options.openPorts ?? [];
     this.#ports.forEach(checkPort);
     this.tables = ([4, 6] as const).map((family) => new FilterTable(family, backend));

@@ -7,7 +7,7 @@
 import type { OpenPort, PerimeterOptions } from "./nftables_rules.ts";
 
 /** What the perimeter is to be. `prefix` begins the names of all our chains. */
-export interface ChainOptions extends Omit<PerimeterOptions, "table" | "priority"> {
+export interface ChainOptions extends Omit<PerimeterOptions, "table" | "priority" | "nat"> {
   readonly prefix: string;
 }
 

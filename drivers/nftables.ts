@@ -25,6 +25,7 @@ import {
   openHandles,
   run,
 } from "./nftables_handles.ts";
+import { Translation } from "./nftables_nat.ts";
 import { PinholeWriter } from "./nftables_pinholes.ts";
 import { planText } from "./nftables_plan.ts";
 import { probeKernel } from "./nftables_probe.ts";
@@ -60,6 +61,11 @@ export interface NftablesOptions {
   readonly allowPing?: boolean;
   /** Let answers of DHCP servers in (DHCPv6 does not work without). Default true. */
   readonly allowDhcp?: boolean;
+  /**
+   * With `forward`: IPv4 addresses of inside hosts and the outside addresses that lead to them. Each pinhole
+   * for such a host has an entry that translates it. Default none.
+   */
+  readonly nat?: Readonly<Record<string, string>>;
 }
 
 /** The nftables enforcer, with what only it can do. */
@@ -98,6 +104,7 @@ export function createNftables(
     priority: options.priority ?? 0,
     allowPing: options.allowPing ?? false,
     allowDhcp: options.allowDhcp ?? true,
+    nat: new Translation(options.nat ?? {}),
   };
   checkOptions(perimeter);
   const ports = options.openPorts ?? [];
@@ -134,6 +141,7 @@ class Nftables implements NftablesEnforcer {
       portRanges: false,
       persistent: false,
       leases: true,
+      nat: true,
     };
   }
 
@@ -145,6 +153,7 @@ class Nftables implements NftablesEnforcer {
           handles.transaction,
           this.#perimeter.table,
           this.#probe(handles, this.#perimeter.table),
+          this.#perimeter.nat,
         );
         this.#makePerimeter(handles, this.#writer);
         this.#rules = handles.tables.rules(this.#perimeter.table);
@@ -199,12 +208,14 @@ class Nftables implements NftablesEnforcer {
   endConnections(tuples: readonly FiveTuple[]): Promise<void> {
     return settle(() => {
       const { sockets, conntrack } = this.#connected();
-      endConnections(tuples, { sockets, conntrack, local: this.#perimeter.input });
+      // Connection tracking knows a translated flow by the address that its first packet was sent to.
+      const outer = tuples.flatMap((tuple) => this.#perimeter.nat.entryOf(tuple)?.outer ?? []);
+      endConnections([...tuples, ...outer], { sockets, conntrack, local: this.#perimeter.input });
     });
   }
 
   plan(batch: readonly EnforcerChange[]): string {
-    return planText(this.#perimeter.table, batch);
+    return planText(this.#perimeter.table, batch, this.#perimeter.nat);
   }
 
   check(batch: readonly EnforcerChange[]): Promise<string | undefined> {
@@ -277,7 +288,7 @@ class Nftables implements NftablesEnforcer {
     const shape = handles.tables.read(table);
     if (shape === undefined) {
       run(handles.nft, this.rules());
-    } else if (perimeterMatches(shape, this.#perimeter)) {
+    } else if (this.#perimeter.nat.empty && perimeterMatches(shape, this.#perimeter)) {
       run(handles.nft, rulesText(this.#perimeter, true));
       this.setOpenPorts(this.#ports);
     } else {
@@ -286,8 +297,8 @@ class Nftables implements NftablesEnforcer {
   }
 
   /**
-   * Replaces a table that is not of our shape (another capacity, other hooks, foreign parts) in one
-   * transaction, and puts its pinholes back. Those that do not fit any more are left to the caller's
+   * Replaces a table that is not of our shape (another capacity, other hooks, foreign parts), or that
+   * translates, maybe to other addresses than before, in one transaction, and puts its pinholes back. Those that do not fit any more are left to the caller's
    * next comparison with list().
    */
   #rebuild(handles: Handles, writer: PinholeWriter, shape: TableShape): void {

@@ -13,6 +13,7 @@ const options = z.strictObject({
   ...HOST_OPTIONS,
   table: z.string().optional(),
   priority: z.int().min(-400).max(400).optional(),
+  nat: z.record(z.ipv4(), z.ipv4()).optional(),
 }).transform(driverOptions);
 
 /** What the registry knows of it. */

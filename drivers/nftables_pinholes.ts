@@ -5,9 +5,15 @@
  */
 import { tupleText } from "../lib/pinhole/pinhole.ts";
 import { E, errorText } from "../lib/sys/libc.ts";
-import { ElementTransaction, type TransactionFailure } from "../lib/sys/nftables_elements.ts";
+import {
+  dataOffset,
+  type ElementAction,
+  ElementTransaction,
+  type TransactionFailure,
+} from "../lib/sys/nftables_elements.ts";
 import type { ChangeResult, EnforcerChange } from "./enforcer.ts";
-import { setOf, tupleProblem, writeKey } from "./nftables_tuple.ts";
+import type { NatEntry, Translation } from "./nftables_nat.ts";
+import { setOf, tupleProblem, writeAddress, writeKey } from "./nftables_tuple.ts";
 
 /** What depends on the kernel's age. */
 export interface KernelFeatures {
@@ -24,12 +30,19 @@ export class PinholeWriter {
   readonly #transaction: ElementTransaction;
   readonly #features: KernelFeatures;
   readonly #table: string;
+  readonly #translation: Translation;
   /** For each step of the transaction, the change that it belongs to. */
   #changes = new Uint32Array(1024);
   #batch: readonly EnforcerChange[] = [];
   #results: (ChangeResult | undefined)[] = [];
 
-  constructor(transaction: ElementTransaction, table: string, features: KernelFeatures) {
+  constructor(
+    transaction: ElementTransaction,
+    table: string,
+    features: KernelFeatures,
+    translation: Translation,
+  ) {
+    this.#translation = translation;
     this.#transaction = transaction;
     this.#table = table;
     this.#features = features;
@@ -71,6 +84,8 @@ export class PinholeWriter {
   #put(i: number): boolean {
     const change = this.#batch[i] as EnforcerChange;
     const lease = Math.round(change.lease * 1000);
+    const nat = this.#translation.entryOf(change.tuple);
+    if (nat !== undefined) return this.#putTranslated(i, nat);
     if (change.action === "close") {
       return this.#room(1) && this.#step(i, this.#features.destroys ? "destroy" : "delete", 0);
     }
@@ -80,24 +95,59 @@ export class PinholeWriter {
       this.#step(i, "add", lease);
   }
 
+  /** A pinhole and its translation, neither without the other. */
+  #putTranslated(i: number, nat: NatEntry): boolean {
+    const { action, lease } = this.#batch[i] as EnforcerChange;
+    const { renews, destroys } = this.#features;
+    // What is added first is there to be deleted, so that both of the two always go.
+    const steps: readonly ElementAction[] = action === "close"
+      ? destroys ? ["destroy"] : ["add", "delete"]
+      : renews
+      ? ["add"]
+      : ["add", "delete", "add"];
+    if (!this.#room(2 * steps.length)) return false;
+    const lasts = (step: number) =>
+      action === "open" && step === steps.length - 1 ? Math.round(lease * 1000) : 0;
+    return steps.every((step, n) => this.#step(i, step, lasts(n))) &&
+      steps.every((step, n) => this.#stepNat(i, step, lasts(n), nat));
+  }
+
+  #stepNat(i: number, action: ElementAction, lease: number, nat: NatEntry): boolean {
+    const transaction = this.#transaction;
+    const count = transaction.count;
+    const at = transaction.step(action, nat.map, lease);
+    if (at < 0) return false;
+    writeKey(nat.outer, transaction.words, at);
+    if (action === "add") {
+      writeAddress(nat.inside.bytes, transaction.words, at + dataOffset(nat.map));
+    }
+    this.#note(count, i);
+    return true;
+  }
+
   #room(steps: number): boolean {
     return this.#transaction.room >= steps;
   }
 
-  #step(i: number, action: "add" | "delete" | "destroy", lease: number): boolean {
+  #step(i: number, action: ElementAction, lease: number): boolean {
     const { tuple } = this.#batch[i] as EnforcerChange;
     const transaction = this.#transaction;
     const count = transaction.count;
     const at = transaction.step(action, setOf(tuple), lease);
     if (at < 0) return false;
     writeKey(tuple, transaction.words, at);
+    this.#note(count, i);
+    return true;
+  }
+
+  /** Remembers which change a step belongs to. */
+  #note(count: number, i: number): void {
     if (count >= this.#changes.length) {
       const larger = new Uint32Array(this.#changes.length * 2);
       larger.set(this.#changes);
       this.#changes = larger;
     }
     this.#changes[count] = i;
-    return true;
   }
 
   #settle(from: number, to: number): void {
@@ -141,6 +191,7 @@ export class PinholeWriter {
   #replace(i: number, failure: TransactionFailure): boolean {
     const { action, lease } = this.#batch[i] as EnforcerChange;
     if (failure.code !== E.NFILE || action !== "open" || this.#features.renews) return false;
+    if (!this.#translation.empty) return false;
     const transaction = this.#transaction;
     transaction.begin();
     this.#step(i, "delete", 0);
@@ -159,6 +210,14 @@ export class PinholeWriter {
     if (failure.code === E.NFILE) {
       const message = `set ${setOf(tuple).name} is full: no room for ${tupleText(tuple)}`;
       return { ok: false, reason: "full", message };
+    }
+    const nat = this.#translation.entryOf(tuple);
+    if (nat !== undefined && (failure.code === E.BUSY || failure.code === E.EXIST)) {
+      const { destination, destinationPort } = nat.outer;
+      return refused(
+        `${tuple.protocol} ${destination.text} port ${destinationPort} leads ${tuple.source.text} to ` +
+          "another inside host already",
+      );
     }
     const detail = failure.text === "" ? "" : ` (${failure.text})`;
     return refused(`nftables refused ${tupleText(tuple)}: ${errorText(failure.code)}${detail}`);

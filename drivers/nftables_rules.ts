@@ -7,6 +7,7 @@
  * @module
  */
 import { EnforcerError } from "./enforcer.ts";
+import { NAT_MAPS, NAT_PRIORITY, natRules, type Translation } from "./nftables_nat.ts";
 import { PINHOLE_SETS } from "./nftables_tuple.ts";
 
 /** A port that is open to all, e.g. a server's control port. */
@@ -39,6 +40,8 @@ export interface PerimeterOptions {
   readonly allowPing: boolean;
   /** Let answers of DHCP servers in, so that the host keeps its address. */
   readonly allowDhcp: boolean;
+  /** Inside hosts that the outside knows by other addresses. */
+  readonly nat: Translation;
 }
 
 /** Sets of control ports, for each protocol. */
@@ -60,7 +63,7 @@ export const COUNTERS: readonly string[] = ["dropped", "invalid"];
 /** A chain that the perimeter consists of; `hook` undefined for one that is jumped to. */
 export interface PerimeterChain {
   readonly name: string;
-  readonly hook: "input" | "forward" | undefined;
+  readonly hook: "input" | "forward" | "prerouting" | undefined;
 }
 
 /** The chains of a perimeter. */
@@ -70,6 +73,7 @@ export function perimeterChains(options: PerimeterOptions): PerimeterChain[] {
     { name: "inbound", hook: undefined },
     ...(options.input ? [{ name: "input", hook: "input" } as const] : []),
     ...(options.forward === undefined ? [] : [{ name: "forward", hook: "forward" } as const]),
+    ...(options.nat.empty ? [] : [{ name: "nat", hook: "prerouting" } as const]),
   ];
 }
 
@@ -103,6 +107,12 @@ export function checkOptions(options: PerimeterOptions): void {
     );
   }
   const forward = options.forward;
+  if (!options.nat.empty && forward === undefined) {
+    fail(
+      "Only what is forwarded can be translated",
+      "Add forward to the hooks, or leave nat away: a host that another device translates for needs none.",
+    );
+  }
   if (!options.input && forward === undefined) {
     fail("A perimeter needs a hook: input, forward or both", "Name at least one hook.");
   }
@@ -153,11 +163,18 @@ export function creationText(options: PerimeterOptions, ports: readonly OpenPort
     const open = [...new Set(ports.filter((p) => p.protocol === set.protocol).map((p) => p.port))];
     if (open.length > 0) lines.push(`add element ${t} ${set.name} { ${open.join(", ")} }`);
   }
+  for (const map of options.nat.empty ? [] : NAT_MAPS) {
+    lines.push(
+      `add map ${t} ${map.name} { type ${map.pinholes.type} : ipv4_addr; size ${options.capacity}; flags timeout; }`,
+    );
+  }
   for (const name of COUNTERS) lines.push(`add counter ${t} ${name}`);
   for (const { name, hook } of perimeterChains(options)) {
     lines.push(
       hook === undefined
         ? `add chain ${t} ${name}`
+        : hook === "prerouting"
+        ? `add chain ${t} ${name} { type nat hook prerouting priority ${NAT_PRIORITY}; policy accept; }`
         : `add chain ${t} ${name} { type filter hook ${hook} priority ${options.priority}; policy drop; }`,
     );
   }
@@ -209,6 +226,7 @@ export function rulesText(options: PerimeterOptions, settled: boolean): string {
       DROP,
     ]);
   }
+  if (!options.nat.empty) chain("nat", natRules());
   return lines.join("\n");
 }
 

@@ -14,10 +14,11 @@ import {
   type PerimeterOptions,
   SERVICE_TYPE,
 } from "./nftables_rules.ts";
+import { NAT_MAPS, NAT_PRIORITY } from "./nftables_nat.ts";
 import { PINHOLE_SETS, type PinholeSet } from "./nftables_tuple.ts";
 
-const HOOK = { input: 1, forward: 2 } as const;
-const POLICY_DROP = 0;
+const HOOK = { prerouting: 0, input: 1, forward: 2 } as const;
+const POLICY = { drop: 0, accept: 1 } as const;
 /** Sets that a rule itself made have this flag and go with the rule. */
 const isNamed = (set: SetShape) => (set.flags & NFT_SET.ANONYMOUS) === 0;
 
@@ -25,6 +26,7 @@ const isNamed = (set: SetShape) => (set.flags & NFT_SET.ANONYMOUS) === 0;
 export function perimeterMatches(table: TableShape, options: PerimeterOptions): boolean {
   const chains = perimeterChains(options);
   const sets = table.sets.filter(isNamed);
+  const maps = options.nat.empty ? [] : NAT_MAPS;
   return table.flags === 0 &&
     table.flowtables.length === 0 &&
     table.chains.length === chains.length &&
@@ -34,11 +36,17 @@ export function perimeterMatches(table: TableShape, options: PerimeterOptions): 
     }) &&
     table.objects.length === COUNTERS.length &&
     COUNTERS.every((name) => table.objects.some((object) => object.name === name)) &&
-    sets.length === PINHOLE_SETS.length + CONTROL_SETS.length &&
+    sets.length === PINHOLE_SETS.length + CONTROL_SETS.length + maps.length &&
     PINHOLE_SETS.every((wanted) => {
       const found = sets.find((set) => set.name === wanted.name);
       return found !== undefined && keysMatch(found, wanted) && found.counted &&
         found.size === options.capacity && found.gcInterval === GC_SECONDS * 1000;
+    }) &&
+    maps.every((wanted) => {
+      const found = sets.find((set) => set.name === wanted.name);
+      return found !== undefined && found.keyType === wanted.pinholes.keyType &&
+        (found.flags & ~NFT_SET.EVAL) === (NFT_SET.MAP | NFT_SET.TIMEOUT) &&
+        found.size === options.capacity;
     }) &&
     CONTROL_SETS.every((wanted) =>
       sets.some((set) =>
@@ -65,6 +73,8 @@ function keysMatch(found: SetShape, wanted: PinholeSet): boolean {
 
 function chainMatches(found: ChainShape, wanted: PerimeterChain, priority: number): boolean {
   if (wanted.hook === undefined) return found.hook === undefined;
-  return found.hook === HOOK[wanted.hook] && found.type === "filter" &&
-    found.policy === POLICY_DROP && found.priority === priority;
+  const nat = wanted.hook === "prerouting";
+  return found.hook === HOOK[wanted.hook] && found.type === (nat ? "nat" : "filter") &&
+    found.policy === (nat ? POLICY.accept : POLICY.drop) &&
+    found.priority === (nat ? NAT_PRIORITY : priority);
 }

@@ -98,7 +98,8 @@ export function readKey(set: PinholeSet, view: DataView, at: number): FiveTuple 
   };
 }
 
-function writeAddress(b: Uint8Array, words: Uint32Array, at: number): number {
+/** Writes an address to `words` from `at` on; returns the place after it. */
+export function writeAddress(b: Uint8Array, words: Uint32Array, at: number): number {
   for (let i = 0; i < b.length; i += 4) {
     words[at++] = (b[i] as number) | (b[i + 1] as number) << 8 | (b[i + 2] as number) << 16 |
       (b[i + 3] as number) << 24;

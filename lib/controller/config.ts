@@ -41,6 +41,10 @@ const endpoint = z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[1-9][0-
   };
 }).refine((e) => e.port <= 65535, { error: "expected a port between 1 and 65535" });
 
+const ipv4 = z.ipv4({ error: "expected an IPv4 address" });
+
+const prefix4 = z.cidrv4({ error: 'expected a prefix such as "10.0.0.0/8"' });
+
 const interfaceName = z.string().regex(/^[A-Za-z0-9_.@-]{1,15}$/, {
   error: "expected the name of a network interface",
 });
@@ -101,6 +105,8 @@ const schema = z.strictObject({
     lease: duration.default(60),
     max_brokers: z.int().min(1).max(100_000).default(1000),
   }).prefault({}),
+  nat: z.record(ipv4, ipv4).default({}),
+  nat_local: z.array(prefix4).default(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]),
   /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
   enforcer: z.record(z.string(), z.unknown()).default({}),
   history: z.strictObject({

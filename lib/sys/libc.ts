@@ -55,6 +55,7 @@ export const E = {
   AGAIN: 11,
   NOMEM: 12,
   ACCES: 13,
+  BUSY: 16,
   EXIST: 17,
   INVAL: 22,
   NFILE: 23,

@@ -18,10 +18,14 @@ import {
   NFTA_SET_ELEM_LIST,
 } from "./nftables_protocol.ts";
 
-/** A set whose keys have `keyBytes` bytes (a concatenation pads each of its fields to 4). */
+/**
+ * A set whose keys have `keyBytes` bytes (a concatenation pads each of its fields to 4), or a map from such
+ * keys to values of `dataBytes`.
+ */
 export interface ElementSet {
   readonly name: string;
   readonly keyBytes: number;
+  readonly dataBytes?: number;
 }
 
 /** What one step of a transaction does with an element. `destroy` needs kernel 6.3 or later. */
@@ -45,7 +49,9 @@ const LIST_LIMIT = 0xffff - 128;
 const ELEMENT_OVERHEAD = 12;
 /** Bytes of the two 64-bit attributes that carry a lease. */
 const LEASE_BYTES = 24;
-/** NFT_DATA_VALUE_MAXLEN. */
+/** Bytes of a map's value besides the value itself. */
+const DATA_OVERHEAD = 8;
+/** NFT_DATA_VALUE_MAXLEN; a key and a value together are not longer either. */
 const LARGEST_KEY = 64;
 /** The longest set name that is used. */
 const SET_NAME = 32;
@@ -111,13 +117,16 @@ export class ElementTransaction {
    * Adds a step. The caller must write the key to {@link words}, from the returned place on, at once.
    *
    * @param lease milliseconds until the kernel drops an added element; 0 for never
-   * @returns the place of the key in words, or -1 when the transaction is full: commit first.
+   * @returns the place of the key in words, or -1 when the transaction is full: commit first. The value of
+   * a map's new element is written {@link dataOffset} words further on.
    */
   step(action: ElementAction, set: ElementSet, lease: number): number {
     const w = this.#writer;
     const padded = align4(set.keyBytes);
     const leased = lease > 0 && action === "add";
-    const size = ELEMENT_OVERHEAD + padded + (leased ? LEASE_BYTES : 0);
+    const valued = action === "add" && set.dataBytes !== undefined;
+    const data = valued ? DATA_OVERHEAD + align4(set.dataBytes ?? 0) : 0;
+    const size = ELEMENT_OVERHEAD + padded + data + (leased ? LEASE_BYTES : 0);
     if (w.room < size + END_RESERVE + this.#messageBytes) return -1;
     if (
       this.#set !== set || this.#action !== action || w.length - this.#list + size > LIST_LIMIT
@@ -130,9 +139,14 @@ export class ElementTransaction {
     words[at] = size | ((NFTA_LIST_ELEM | NLA_NESTED) << 16);
     words[at + 1] = (padded + 8) | ((NFTA_SET_ELEM.KEY | NLA_NESTED) << 16);
     words[at + 2] = (set.keyBytes + 4) | (NFTA_DATA_VALUE << 16);
+    if (valued) {
+      const value = at + 3 + (padded >> 2);
+      words[value] = data | ((NFTA_SET_ELEM.DATA | NLA_NESTED) << 16);
+      words[value + 1] = ((set.dataBytes ?? 0) + 4) | (NFTA_DATA_VALUE << 16);
+    }
     if (leased) {
       // The expiry is given too: with an unchanged timeout alone the kernel would not renew it.
-      const end = at + 3 + (padded >> 2);
+      const end = at + 3 + ((padded + data) >> 2);
       const high = swap32(Math.floor(lease / 0x1_0000_0000));
       const low = swap32(lease >>> 0);
       words[end] = 12 | (NFTA_SET_ELEM.TIMEOUT << 16);
@@ -238,6 +252,11 @@ export class ElementTransaction {
     const word = (this.#message >> 2) + 1;
     w.words[word] = (w.words[word] as number) | (flags << 16);
   }
+}
+
+/** Words from a new map element's key to its value. */
+export function dataOffset(set: ElementSet): number {
+  return (align4(set.keyBytes) + DATA_OVERHEAD) >> 2;
 }
 
 /** Writes what a message about a set's elements starts with; returns the open list attribute. */

@@ -32,6 +32,7 @@ export const NFTA_SET_ELEM_LIST = { TABLE: 1, SET: 2, ELEMENTS: 3 } as const;
 /** Attributes of an element. */
 export const NFTA_SET_ELEM = {
   KEY: 1,
+  DATA: 2,
   FLAGS: 3,
   TIMEOUT: 4,
   EXPIRATION: 5,
