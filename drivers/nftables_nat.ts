@@ -16,11 +16,7 @@ import { PINHOLE_SETS, type PinholeSet, setOf } from "./nftables_tuple.ts";
 /** A map that goes with a set of IPv4 pinholes; its key has the outside address as destination. */
 export interface NatMap extends ElementSet {
   readonly pinholes: PinholeSet;
-  /** libnftables' number of the value's type. */
-  readonly valueType: number;
 }
-
-const IPV4_ADDR = 7;
 
 /** The maps: for pinholes without and with a source port. */
 export const NAT_MAPS: readonly NatMap[] = PINHOLE_SETS.filter((set) => set.family === 4).map(
@@ -29,12 +25,11 @@ export const NAT_MAPS: readonly NatMap[] = PINHOLE_SETS.filter((set) => set.fami
     keyBytes: pinholes.keyBytes,
     dataBytes: 4,
     pinholes,
-    valueType: IPV4_ADDR,
   }),
 );
 
 /** Before other chains that translate, such as those of a container engine: the first that does, decides. */
-export const NAT_PRIORITY = -101;
+export const NAT_PRIORITY: number = -101;
 
 /** What a pinhole needs besides itself: an element of a map, and its value. */
 export interface NatEntry {
@@ -54,7 +49,7 @@ export class Translation {
    * @throws {EnforcerError} for what cannot be translated.
    */
   constructor(addresses: Readonly<Record<string, string>>) {
-    const read = (text: string) => {
+    const read = (text: string): IpAddress => {
       const address = parseIp(text);
       if (address?.family === 4 && ipKind(address) === "host") return address;
       throw new EnforcerError(

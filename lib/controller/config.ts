@@ -105,8 +105,12 @@ const schema = z.strictObject({
     lease: duration.default(60),
     max_brokers: z.int().min(1).max(100_000).default(1000),
   }).prefault({}),
-  nat: z.record(ipv4, ipv4).default({}),
-  nat_local: z.array(prefix4).default(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]),
+  nat: z.strictObject({
+    /** Inside addresses, and the outside addresses by which the outside knows them. */
+    addresses: z.record(ipv4, ipv4).default({}),
+    /** Hosts there see the inside addresses; none: the private networks of RFC 1918. */
+    local: z.array(prefix4).default([]),
+  }).prefault({}),
   /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
   enforcer: z.record(z.string(), z.unknown()).default({}),
   history: z.strictObject({

@@ -32,6 +32,8 @@ function enforcerOptions(name: string, config: Config): unknown {
     capacity,
     allow_ping,
     ...(name === "nftables" ? { table } : {}),
+    // Where nothing is forwarded, another device translates.
+    ...(name === "nftables" && hooks.includes("forward") ? { nat: config.nat.addresses } : {}),
     ...config.enforcer,
   };
 }

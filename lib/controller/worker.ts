@@ -20,6 +20,8 @@ serveAsWorker(({ config, policy, controlGid }, tell) => {
       openPorts: open_ports,
       capacity,
       allowPing: allow_ping,
+      // Where nothing is forwarded, another device translates.
+      ...(hooks.includes("forward") ? { nat: config.nat.addresses } : {}),
     }),
     controlGid,
     log: (level, text) => tell({ news: "log", level, text }),
