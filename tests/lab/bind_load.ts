@@ -13,7 +13,12 @@ export const PORT = 2121;
 /** Runs programs under the agent, as DiaperHost does. */
 export interface Watcher {
   /** Starts one, in a delegate's name. */
-  run(delegate: string, command: string, args: readonly string[]): LabProcess;
+  run(
+    delegate: string,
+    command: string,
+    args: readonly string[],
+    options?: readonly string[],
+  ): LabProcess;
 }
 
 /** What bind_load prints. */
