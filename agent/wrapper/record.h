@@ -1,4 +1,7 @@
-/* What was fixed at installation: the end of the wrapper's own file. See docs/protocols/agent-broker.md. */
+/*
+ * What was fixed at installation: `diaper wrap add` writes it into the wrapper's file, in the place of what
+ * begins with this magic there. See docs/protocols/agent-broker.md.
+ */
 #ifndef DIAPER_WRAPPER_RECORD_H
 #define DIAPER_WRAPPER_RECORD_H
 

@@ -1,6 +1,6 @@
 /*
  * Runs one program for any user and opens its local delegate's channel to the broker before it does.
- * Installed set-user-ID to the delegate (never to root) by `diaper wrap add`, which appends a record.h.
+ * Installed set-user-ID to the delegate (never to root) by `diaper wrap add`, which fills in the record.
  *
  * The program is run from a copy in memory that its user may execute and not read: what was checked is
  * what runs, and the kernel lets nobody but root trace it or have a core of it, from its first
@@ -34,7 +34,7 @@ enum { MODE = S_IFREG | S_ISUID | 0511, LARGEST = 64 << 20, REFUSED = 126, EXECU
 static const char *const ALLOWED[] = {"HOME=", "LANG=", "LANGUAGE=", "LOGNAME=", "SHELL=", "TERM=",
                                       "USER=", "LC_",   "COLUMNS=",  "LINES=",   "NO_COLOR="};
 
-static struct record record = {.socket = "/run/diaper/agent.sock"};
+struct record record = {.magic = RECORD_MAGIC};
 extern char **environ;
 
 /* A connection to the broker on which WRAP was sent, or -1. */
@@ -72,25 +72,18 @@ static void must(bool done, const char *call) {
 		refuse(WIRE_FAULT_NONE, call, strerror(errno));
 }
 
-/* The record, and that this file is where and as it was installed, and that its bit has worked. */
+/* That this file is where and as it was installed, and that its bit has worked. */
 static void check_installation(void) {
 	char path[sizeof record.path] = "";
-	struct record found;
 	struct stat file;
-	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	/* A user who copied it, traces it or runs it in a user namespace is still nobody but that user. */
-	if (self < 0 || fstat(self, &file) != 0 || file.st_size < (off_t)sizeof found ||
-	    pread(self, &found, sizeof found, file.st_size - (off_t)sizeof found) != sizeof found ||
-	    memcmp(found.magic, RECORD_MAGIC, sizeof found.magic) != 0 || geteuid() != found.uid ||
-	    geteuid() == 0 || getuid() == 0 || getuid() == geteuid())
+	if (geteuid() != record.uid || geteuid() == 0 || getuid() == 0 || getuid() == geteuid())
 		refuse(WIRE_FAULT_RIGHTS, "not run with its delegate's rights",
 		       getuid() == 0 ? "root needs no wrapper: use diaper run --delegate"
 		                     : "run the installed wrapper itself, not a copy, not under a debugger");
-	close(self);
-	record = found;
 	/* The path tells a hard link too, such as somebody may have kept of an older wrapper. */
 	if (readlink("/proc/self/exe", path, sizeof path - 1) < 0 || strcmp(path, record.path) != 0 ||
-	    file.st_uid != record.uid || file.st_mode != MODE)
+	    stat("/proc/self/exe", &file) != 0 || file.st_uid != record.uid || file.st_mode != MODE)
 		refuse(WIRE_FAULT_INSTALLATION, record.path,
 		       "moved or changed since its installation; diaper wrap add installs it again");
 }

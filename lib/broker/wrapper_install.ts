@@ -8,6 +8,7 @@ import { userId, userName } from "../sys/accounts.ts";
 import { agentLibrary, placeFile, wrapperBinary } from "../sys/assets.ts";
 import {
   encodeWrapperRecord,
+  findWrapperRecord,
   readWrapperRecords,
   WRAPPER_DIRECTORY,
   type WrapperRecord,
@@ -109,9 +110,8 @@ export function planWrapper(
     throw new WrapperError(`${text} is longer than ${most} octets`, "give a shorter path");
   }
   const record = encodeWrapperRecord(unsigned);
-  const file = new Uint8Array(wrapper.length + record.length);
-  file.set(wrapper);
-  file.set(record, wrapper.length);
+  const file = new Uint8Array(wrapper);
+  file.set(record, findWrapperRecord(wrapper));
   return { record: { ...unsigned, sha256: sha256(file) }, file, agent: { name, content: agent } };
 }
 

@@ -1,5 +1,5 @@
 /**
- * What is known of installed wrappers: the record at the end of each wrapper's file, and the list that
+ * What is known of installed wrappers: the record in each wrapper's file, and the list that
  * only root can write, by which the broker knows a wrapper from its forgery.
  *
  * @module
@@ -36,7 +36,21 @@ const MAGIC = "DPRWRAP1";
 const SIZE = 960;
 const encoder = new TextEncoder();
 
-/** Makes the end of a wrapper's file: agent/wrapper/record.h. */
+/**
+ * The place for the record in a wrapper's file, as the file was built.
+ *
+ * @throws {RangeError} when there is none, or more than one.
+ */
+export function findWrapperRecord(file: Uint8Array): number {
+  const text = new TextDecoder("latin1").decode(file);
+  const at = text.indexOf(MAGIC);
+  if (at < 0 || text.indexOf(MAGIC, at + 1) >= 0 || at + SIZE > file.length) {
+    throw new RangeError("This is no wrapper: it has no place for a record");
+  }
+  return at;
+}
+
+/** Makes the record in a wrapper's file: agent/wrapper/record.h. */
 export function encodeWrapperRecord(
   record: Omit<WrapperRecord, "sha256">,
 ): Uint8Array<ArrayBuffer> {

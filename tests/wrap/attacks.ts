@@ -1,6 +1,7 @@
 /** The attacks on local authentication, one by one; run by wrap_test.ts through namespace.ts. */
 import assert from "node:assert/strict";
 import { Machine, SOCKET, TARGET, WRAPPER } from "./inside.ts";
+import { findWrapperRecord } from "../../lib/broker/wrapper_record.ts";
 import { ACCOUNTS } from "./namespace.ts";
 import { cases } from "./results.ts";
 
@@ -205,7 +206,7 @@ const attacks: Record<string, () => Promise<void>> = {
   },
   async "a wrapper that its owner changed, and one that is not on the list"() {
     const { code } = await tampered(WRAPPER, async (bytes) => {
-      bytes[bytes.length - 960 + 80 + 768 + 111] = 0x41; // in the padding: it runs all the same
+      bytes[findWrapperRecord(bytes) + 959] = 0x41; // in the padding: it runs all the same
       await Promise.resolve();
     });
     assert.equal(code, 126);

@@ -1,7 +1,7 @@
 /** `diaper wrap` as an administrator and as others use it; run by wrap_test.ts through namespace.ts. */
 import assert from "node:assert/strict";
 import { planWrapper } from "../../lib/broker/wrapper_install.ts";
-import { encodeWrapperRecord } from "../../lib/broker/wrapper_record.ts";
+import { encodeWrapperRecord, findWrapperRecord } from "../../lib/broker/wrapper_record.ts";
 import { ACCOUNTS } from "./namespace.ts";
 import { cases } from "./results.ts";
 
@@ -75,7 +75,8 @@ await cases({
     assert.equal((await Deno.lstat(record.agent)).mode, 0o100644);
     assert.deepEqual(names("/usr/local/bin"), ["env"], "nothing temporary is left");
     const bytes = await Deno.readFile(record.path);
-    assert.deepEqual(bytes.slice(-960), encodeWrapperRecord(record));
+    const at = findWrapperRecord(bytes);
+    assert.deepEqual(bytes.slice(at, at + 960), encodeWrapperRecord(record));
     assert.deepEqual(await list(), [{ ...record, checked: true, fault: null }]);
     assert.equal((await doctor())?.["result"], "pass");
   },

@@ -22,7 +22,7 @@ for entry in ${Object.entries(ACCOUNTS).map(([name, id]) => `${name}:${id}`).joi
   echo "$name:x:$id:" >> "$work/etc/group"
 done
 mount --bind "$work/etc" /etc
-mkdir -p "$work/local/bin" "$work/local/lib" "$work/run" "$work/build"
+mkdir -p "$work/local/bin" "$work/local/lib" "$work/run" "$work/build" "$work/tmp"
 mount --bind "$work/run" /run
 mkdir -p /run/diaper
 for name in alice bob; do mkdir -m 755 "$work/$name"; chown $name:$name "$work/$name"; done
@@ -54,6 +54,8 @@ export async function runInside(module: string): Promise<Record<string, unknown>
         ...[runtime, "run", "--quiet", "--allow-all", `${ROOT}tests/wrap/${module}`, work],
       ],
       cwd: ROOT,
+      // A lab in there must not take those of others for leftovers of dead processes.
+      env: { TMPDIR: `${work}/tmp` },
       stdin: "null",
     }).output();
     const text = new TextDecoder().decode(stdout);
