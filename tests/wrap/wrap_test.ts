@@ -21,3 +21,16 @@ for (const [module, title] of Object.entries(MODULES)) {
     },
   });
 }
+
+Deno.test("wrap: docs/evaluation/attacks.md names tests that there are", () => {
+  const file = (path: string) => Deno.readTextFileSync(new URL(path, import.meta.url));
+  const tests = ["attacks.ts", "lftp.ts"].map(file).join("");
+  const rows = file("../../docs/evaluation/attacks.md").split("\n").filter((l) =>
+    /^\| [^-a]|^\| a /.test(l)
+  );
+  assert.ok(rows.length > 20);
+  for (const row of rows) {
+    const name = row.split("|").at(-2)?.trim() ?? "";
+    assert.ok(tests.includes(`async "${name}"()`), name);
+  }
+});
