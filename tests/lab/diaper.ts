@@ -6,7 +6,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { Host, RunResult } from "./host.ts";
+import type { Host, ProgramOptions, RunResult } from "./host.ts";
 import type { Lab } from "./lab.ts";
 import type { ExitStatus, LabProcess } from "./process.ts";
 
@@ -116,17 +116,19 @@ export class DiaperHost {
    * Starts a program under the agent.
    *
    * @param options more options of `diaper run`
+   * @param how environment and the like
    */
   run(
     delegate: string,
     command: string,
     args: readonly string[],
     options: readonly string[] = [],
+    how: ProgramOptions = {},
   ): LabProcess {
     return this.host.spawn(this.#command, [
       ...["run", "--config", this.config, "--delegate", delegate, ...options],
       ...["--", command, ...args],
-    ]);
+    ], how);
   }
 
   /**

@@ -15,6 +15,8 @@ export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Account to run as; root without it. */
   readonly user?: string;
+  /** A file that it finds at /etc/hosts; nobody in a lab answers questions about names. */
+  readonly hosts?: string;
   /** Directory to run in; the lab's own without it. */
   readonly cwd?: string;
 }
@@ -124,8 +126,14 @@ export class Host {
     const identity = options.user === undefined
       ? []
       : ["setpriv", ...identityOf(options.user), "--"];
+    const mounted = options.hosts === undefined
+      ? []
+      : ["unshare", "--mount", "--", "sh", "-c", MOUNT_HOSTS, options.hosts];
     const child = new Deno.Command("nsenter", {
-      args: [`--net=/run/netns/${this.namespace}`, "--", ...identity, command, ...args],
+      args: [
+        ...[`--net=/run/netns/${this.namespace}`, "--", ...mounted, ...identity],
+        ...[command, ...args],
+      ],
       clearEnv: true,
       env: { ...this.#environment, ...options.env },
       cwd: options.cwd ?? this.#directory,
@@ -195,6 +203,8 @@ export class Host {
     await Promise.all(this.#processes.map((process) => process.status));
   }
 }
+
+const MOUNT_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"';
 
 function identityOf(user: string): string[] {
   for (const line of readFileSync("/etc/passwd", "utf8").split("\n")) {

@@ -1,0 +1,84 @@
+/**
+ * Runs the matrix of real programs and prints its table. Called by scripts/matrix.
+ *
+ * @module
+ */
+import { existsSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { CASES } from "../tests/matrix/cases.ts";
+import type { MatrixCase } from "../tests/matrix/case.ts";
+import { type CaseResult, runCase, runNatively } from "../tests/matrix/engine.ts";
+import { Field, HOSTS } from "../tests/matrix/field.ts";
+
+const { values: options, positionals: names } = parseArgs({
+  args: Deno.args,
+  allowPositionals: true,
+  options: {
+    json: { type: "boolean", default: false },
+    native: { type: "boolean", default: false },
+    list: { type: "boolean", default: false },
+    write: { type: "boolean", default: false },
+    clients: { type: "string", default: String(HOSTS) },
+  },
+});
+
+const chosen = names.length === 0
+  ? CASES
+  : CASES.filter((c) => names.some((name) => c.name.startsWith(name)));
+if (chosen.length === 0) {
+  print(`There is no case named ${names.join(", ")}; scripts/matrix --list tells them`);
+  Deno.exit(2);
+}
+if (options.list) {
+  for (const c of CASES) print(`${c.name.padEnd(28)} ${c.program}, ${c.mode}`);
+  Deno.exit(0);
+}
+
+const clients = Math.min(HOSTS, Math.max(1, Number(options.clients)));
+const results: { matrixCase: MatrixCase; result: CaseResult }[] = [];
+await using field = await Field.create();
+for (const matrixCase of chosen) {
+  if (options.native) {
+    const { seconds, problems } = await runNatively(field, matrixCase, clients);
+    print([`native ${matrixCase.name}: ${seconds.toFixed(1)} s`, ...problems].join("\n       "));
+    continue;
+  }
+  const absent = matrixCase.files.filter((file) => !existsSync(file));
+  const result: CaseResult = absent.length === 0 ? await runCase(field, matrixCase, clients) : {
+    name: matrixCase.name,
+    ok: false,
+    denied: undefined,
+    one: undefined,
+    many: undefined,
+    neighbour: { tried: 0, passed: 0 },
+    problems: [`not here: ${absent.join(", ")}; run scripts/programs`],
+  };
+  results.push({ matrixCase, result });
+  print(options.json ? JSON.stringify(result) : line(result));
+}
+Deno.exitCode = results.every(({ result }) => result.ok) ? 0 : 1;
+
+function line(result: CaseResult): string {
+  const { name, ok, denied, one, many, neighbour, problems } = result;
+  const phases = [one, many].flatMap((phase) =>
+    phase === undefined ? [] : [
+      `${phase.clients}: ${phase.opened} opened, ${phase.used} used, ` +
+      `${phase.openMs?.toFixed(2) ?? "-"} ms, ${phase.seconds.toFixed(1)} s`,
+    ]
+  );
+  return [
+    `${ok ? "ok    " : "FAILED"} ${name.padEnd(24)} ` +
+    [
+      ...(denied === undefined ? [] : [denied ? "denied without" : "NOT DENIED without"]),
+      ...phases,
+      `neighbour ${neighbour.passed}/${neighbour.tried}`,
+    ].join("; "),
+    ...problems.slice(0, 6).map((problem) => `       ${problem}`),
+    ...(problems.length > 6 ? [`       and ${problems.length - 6} more`] : []),
+  ].join("\n");
+}
+
+function print(text: string): void {
+  const bytes = new TextEncoder().encode(text + "\n");
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}

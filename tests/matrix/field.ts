@@ -1,0 +1,304 @@
+/**
+ * The network of the matrix: twenty outside hosts, one neighbour of theirs, one inside host with its own
+ * perimeter. What crosses it is counted by plain nftables tables that Diaper knows nothing of.
+ *
+ * @module
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { diaperDirectory } from "../lab/diaper.ts";
+import type { Host } from "../lab/host.ts";
+import { Lab } from "../lab/lab.ts";
+import type { Port } from "./case.ts";
+
+/** Outside hosts. */
+export const HOSTS = 20;
+/** Rate of the first outside host's link, so that a transfer lasts long enough to look at. */
+const SLOW = "48mbit";
+
+/** A flow that an outside host began towards an inside port. */
+export interface Flow extends Port {
+  /** Address outside. */
+  readonly source: string;
+  /** Packets of it that the router saw. */
+  readonly packets: number;
+}
+
+/** The network and its directory, for `await using`. */
+export class Field {
+  /** The network. */
+  readonly lab: Lab;
+  /** Twenty hosts outside; the link of the first is slow. */
+  readonly outside: readonly Host[];
+  /** A host outside, of the same prefix. */
+  readonly neighbour: Host;
+  /** The host inside. */
+  readonly inside: Host;
+  #directory = "";
+  #certificate: { certificate: string; key: string } | undefined;
+
+  private constructor(lab: Lab) {
+    this.lab = lab;
+    this.outside = Array.from({ length: HOSTS }, (_, i) => lab.host(`c${i + 1}`));
+    this.neighbour = lab.host("neighbour");
+    this.inside = lab.host("inside");
+  }
+
+  /** Builds the network. */
+  static async create(): Promise<Field> {
+    const lab = await Lab.create({
+      outside: [
+        ...Array.from({ length: HOSTS }, (_, i) => ({
+          name: `c${i + 1}`,
+          addresses: [`198.51.100.${i + 1}`],
+        })),
+        { name: "neighbour", addresses: ["198.51.100.66"] },
+      ],
+      inside: [{ name: "inside", addresses: ["192.0.2.10"] }],
+    });
+    try {
+      const field = new Field(lab);
+      for (const [host, device] of [[field.outside[0], "eth0"], [lab.perimeter, "c1"]] as const) {
+        await host?.must("tc", [
+          ...["qdisc", "add", "dev", device, "root", "tbf", "rate", SLOW],
+          ...["burst", "64kb", "latency", "200ms"],
+        ]);
+      }
+      return field;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  /** The inside host's address. */
+  get address(): string {
+    return this.inside.address(4);
+  }
+
+  /** The address of an outside host, from 0. */
+  source(host: number): string {
+    return this.host(host).address(4);
+  }
+
+  /** An outside host, from 0. */
+  host(host: number): Host {
+    const found = this.outside[host];
+    if (found === undefined) throw new Error(`There is no outside host ${host}`);
+    return found;
+  }
+
+  /** Starts a case: ends what the one before has left, and makes an empty directory. */
+  async begin(name: string): Promise<void> {
+    await this.clear();
+    if (this.#directory !== "") rmSync(this.#directory, { recursive: true });
+    rmSync(diaperDirectory(this.lab, this.inside), { recursive: true });
+    this.#directory = this.lab.path(name);
+    mkdirSync(this.#directory, { mode: 0o755 });
+    await this.lab.perimeter.must("nft", ["-f", "-"], { input: ROUTER_TABLE });
+    await this.inside.must("nft", ["-f", "-"], { input: insideTable(this.neighbour.address(4)) });
+  }
+
+  /** A path in the case's directory. */
+  path(name: string): string {
+    return `${this.#directory}/${name}`;
+  }
+
+  /** Writes a file into the case's directory. */
+  file(name: string, content: string | Uint8Array, mode = 0o644): string {
+    const path = this.path(name);
+    writeFileSync(path, content, { mode });
+    return path;
+  }
+
+  /** Makes a directory in the case's directory. */
+  directory(name: string, mode = 0o755): string {
+    const path = this.path(name);
+    mkdirSync(path, { mode });
+    return path;
+  }
+
+  /** Writes a file of random bytes. */
+  random(name: string, bytes: number): string {
+    return this.file(name, randomBytes(bytes));
+  }
+
+  /** A self-signed certificate of the inside host and its key, made once. */
+  async certificate(): Promise<{ certificate: string; key: string }> {
+    if (this.#certificate !== undefined) return this.#certificate;
+    const [certificate, key] = [this.lab.path("certificate.pem"), this.lab.path("key.pem")];
+    const names = [this.inside, ...this.outside].map((host) => `IP:${host.address(4)}`).join(",");
+    await this.inside.must("openssl", [
+      ...["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=inside"],
+      ...["-addext", `subjectAltName=${names}`, "-keyout", key, "-out", certificate],
+    ]);
+    this.#certificate = { certificate, key };
+    return this.#certificate;
+  }
+
+  /** A file of names for all hosts, for a command that asks for names. */
+  hosts(): string {
+    if (existsSync(this.path("hosts"))) return this.path("hosts"); // others may be reading it
+    const lines = [this.inside, ...this.outside].map((h) => `${h.address(4)} ${h.name}.example`);
+    return this.file("hosts", ["127.0.0.1 localhost", ...lines, ""].join("\n"));
+  }
+
+  /** Flows that outside hosts have begun towards the inside, as the router has seen them. */
+  async flows(): Promise<Flow[]> {
+    const elements = await set(this.lab.perimeter, "seen");
+    return elements.map(({ value: [protocol, source, port], packets }) => ({
+      protocol: protocol as Flow["protocol"],
+      source: String(source),
+      port: Number(port),
+      packets,
+    }));
+  }
+
+  /** Starts {@link flows} anew. */
+  async forgetFlows(): Promise<void> {
+    await this.lab.perimeter.must("nft", ["flush", "set", "inet", WATCH, "seen"]);
+  }
+
+  /** Packets of the neighbour: those that came to the inside host, and those that its perimeter let in. */
+  async neighbourPackets(): Promise<{ came: number; passed: number }> {
+    const text = await this.inside.must("nft", ["-j", "list", "counters", "table", "inet", WATCH]);
+    const { nftables } = JSON.parse(text) as {
+      nftables: { counter?: { name: string; packets: number } }[];
+    };
+    const count = (name: string) =>
+      nftables.find((object) => object.counter?.name === name)?.counter?.packets ?? NaN;
+    return { came: count("came"), passed: count("passed") };
+  }
+
+  /** Packets that the inside host's perimeter has dropped. */
+  async dropped(): Promise<number> {
+    const text = await this.inside.must("nft", [
+      ...["-j", "list", "counter", "inet", "diaper", "dropped"],
+    ]);
+    const { nftables } = JSON.parse(text) as {
+      nftables: { counter?: { packets: number } }[];
+    };
+    return nftables.find((object) => object.counter !== undefined)?.counter?.packets ?? NaN;
+  }
+
+  /** Kills every program of the last case, and takes away the inside host's perimeter. */
+  async clear(): Promise<void> {
+    await this.kill([this.inside, ...this.outside, this.neighbour]);
+    await this.inside.must("nft", ["flush", "ruleset"]);
+  }
+
+  /**
+   * Kills the programs of hosts, and those of the lab that moved to a namespace of their own.
+   *
+   * @param but processes that may live
+   */
+  async kill(hosts: readonly Host[], but: readonly number[] = []): Promise<void> {
+    const others = [this.inside, ...this.outside, this.neighbour, this.lab.perimeter]
+      .filter((host) => !hosts.includes(host));
+    for (let round = 0;; round++) {
+      const pids = programsOf(this.lab.name, hosts, others).filter((pid) => !but.includes(pid));
+      if (pids.length === 0) return;
+      if (round > 200) throw new Error(`Programs of the lab do not end: ${pids.join(", ")}`);
+      for (const pid of pids) kill(pid);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  /** Removes everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.lab.close();
+  }
+}
+
+const WATCH = "watch";
+
+/** Counts what outside hosts begin, by protocol, source and port. */
+const ROUTER_TABLE = `
+table inet ${WATCH}
+delete table inet ${WATCH}
+table inet ${WATCH} {
+  set seen {
+    type inet_proto . ipv4_addr . inet_service
+    size 65535
+    flags dynamic
+    counter
+  }
+  chain forward {
+    type filter hook forward priority 0
+    oifname "inside" ct direction original meta l4proto { tcp, udp } ip saddr 198.51.100.0/24 update @seen { meta l4proto . ip saddr . th dport }
+  }
+}
+`;
+
+/** Counts the neighbour's packets before and after the perimeter, whose chain has priority 0. */
+function insideTable(neighbour: string): string {
+  return `
+table inet ${WATCH} {
+  counter came { }
+  counter passed { }
+  chain before {
+    type filter hook input priority -300
+    ip saddr ${neighbour} counter name came
+  }
+  chain after {
+    type filter hook input priority 300
+    ip saddr ${neighbour} counter name passed
+  }
+}
+`;
+}
+
+async function set(host: Host, name: string): Promise<{ value: unknown[]; packets: number }[]> {
+  const text = await host.must("nft", ["-j", "list", "set", "inet", WATCH, name]);
+  const { nftables } = JSON.parse(text) as {
+    nftables: {
+      set?: { elem?: { elem: { val: { concat: unknown[] }; counter: { packets: number } } }[] };
+    }[];
+  };
+  return nftables.flatMap((object) => object.set?.elem ?? []).map(({ elem }) => ({
+    value: elem.val.concat,
+    packets: elem.counter.packets,
+  }));
+}
+
+/**
+ * Programs in the hosts' namespaces, and those that moved to one of their own (vsftpd's), which a mark
+ * in their environment tells.
+ */
+function programsOf(lab: string, hosts: readonly Host[], others: readonly Host[]): number[] {
+  const [wanted, spared] = [namespacesOf(hosts), namespacesOf(others)];
+  const mark = `DIAPER_LAB=${lab}\0`;
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => {
+    const namespace = inode(`/proc/${pid}/ns/net`);
+    if (namespace === undefined || spared.has(namespace)) return false;
+    return wanted.has(namespace) || environment(pid).includes(mark);
+  });
+}
+
+function namespacesOf(hosts: readonly Host[]): Set<number | null> {
+  return new Set(hosts.map((host) => Deno.statSync(`/run/netns/${host.namespace}`).ino));
+}
+
+function inode(path: string): number | null | undefined {
+  try {
+    return Deno.statSync(path).ino;
+  } catch {
+    return undefined; // ended meanwhile
+  }
+}
+
+function environment(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1");
+  } catch {
+    return ""; // ended meanwhile
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    Deno.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (existsSync(`/proc/${pid}`)) throw error;
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * iperf 2, whose client listens for the other direction: at once (-d) or afterwards (-r). The client is
+ * inside; its listening thread is not the one that has the control connection.
+ *
+ * @module
+ */
+import type { MatrixCase } from "../case.ts";
+import { command, succeeded } from "./common.ts";
+
+const SERVER = 5001;
+const BACK = 6001;
+
+function iperf2(name: string, mode: string, flag: string): MatrixCase {
+  return {
+    ...{ name, mode, program: "iperf 2", package: "iperf", inside: "client" },
+    model: "threads",
+    open: [],
+    pinholes: 1,
+    needed: true,
+    files: ["/usr/bin/iperf"],
+    prepare: (field) => ({
+      listen: (i) => command("iperf", "-s", "-B", field.source(i), "-p", String(SERVER)),
+      ready: () => ({ protocol: "tcp", port: SERVER }),
+      session: (i) =>
+        command("iperf", ...[
+          ...["-c", field.source(i), "-p", String(SERVER), "-t", "1", "-n", "1M", flag],
+          ...["-L", String(BACK + i), "-f", "k"],
+        ]),
+      verify: (i, result) => {
+        succeeded(result);
+        // A line for each direction, the second from the port that was opened.
+        const done = result.stdout.split("\n").filter((line) => /sec\s+\S+ KBytes/.test(line));
+        if (done.length < 2) throw new Error("Only one direction has brought data");
+        const back = new RegExp(`local \\S+ port ${BACK + i} connected with ${field.source(i)}`);
+        if (!back.test(result.stdout)) throw new Error("Nobody came back");
+      },
+    }),
+  };
+}
+
+/** The cases. */
+export const IPERF2: readonly MatrixCase[] = [
+  iperf2("iperf2-dual", "-d: both directions at once", "-d"),
+  iperf2("iperf2-tradeoff", "-r: one direction after the other", "-r"),
+];
