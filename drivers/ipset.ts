@@ -16,7 +16,15 @@ import {
   type ListedEntry,
 } from "./enforcer.ts";
 import { changeLine, savedPinholes, SET_TYPE } from "./ipset_text.ts";
-import { failureOf, ipset, ipsetError, restore, setHeader } from "./ipset_tools.ts";
+import {
+  beginRestore,
+  failureOf,
+  ipset,
+  ipsetError,
+  restore,
+  restoreText,
+  setHeader,
+} from "./ipset_tools.ts";
 import { HostPerimeter, type HostPerimeterOptions } from "./iptables_host.ts";
 import type { FilterTable, IptablesBackend } from "./iptables_tools.ts";
 import type { OpenPort } from "./nftables_rules.ts";
@@ -101,7 +109,10 @@ class Ipset implements IpsetEnforcer {
     const results = batch.map(problemOf);
     let left = [...batch.keys()].filter((i) => results[i] === undefined);
     while (left.length > 0) {
-      const result = await restore(left.map((i) => this.#line(batch[i] as EnforcerChange)));
+      // The program starts up while the batch is made.
+      const tool = beginRestore();
+      const lines = left.map((i) => this.#line(batch[i] as EnforcerChange));
+      const result = await tool.finish(restoreText(lines));
       if (result.code === 0) {
         for (const i of left) results[i] = { ok: true };
         break;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { runTool, ToolMissing, type ToolResult } from "../lib/sys/tool.ts";
+import { RunningTool, runTool, ToolMissing, type ToolResult } from "../lib/sys/tool.ts";
 import { EnforcerError } from "./enforcer.ts";
 import { SET_TYPE } from "./ipset_text.ts";
 
@@ -15,18 +15,37 @@ const SECONDS = 120;
  *
  * @throws {EnforcerError} when it is not installed.
  */
-export async function ipset(args: readonly string[], input: string = ""): Promise<ToolResult> {
+export function ipset(args: readonly string[], input: string = ""): Promise<ToolResult> {
+  return guarded(() => runTool("ipset", args, input, SECONDS));
+}
+
+/**
+ * Starts the program that takes a batch, so that it is ready when the batch is. Opening what is open and
+ * closing what is not there are no errors to it.
+ *
+ * @throws {EnforcerError} when it is not installed.
+ */
+export function beginRestore(): RunningTool {
+  return guarded(() => new RunningTool("ipset", ["-exist", "restore"], SECONDS));
+}
+
+/** Runs lines for one process. */
+export function restore(lines: readonly string[]): Promise<ToolResult> {
+  return beginRestore().finish(restoreText(lines));
+}
+
+/** Lines as ipset takes them. */
+export function restoreText(lines: readonly string[]): string {
+  return lines.join("\n") + "\n";
+}
+
+function guarded<T>(run: () => T): T {
   try {
-    return await runTool("ipset", args, input, SECONDS);
+    return run();
   } catch (error) {
     if (!(error instanceof ToolMissing)) throw error;
     throw new EnforcerError(error.message, "Install ipset (Debian: apt install ipset).");
   }
-}
-
-/** Runs lines for one process; opening what is open and closing what is not there are no errors. */
-export function restore(lines: readonly string[]): Promise<ToolResult> {
-  return ipset(["-exist", "restore"], lines.map((line) => `${line}\n`).join(""));
 }
 
 /** What a failure says: the line (from 0) that it is about, when it names one, and why. */

@@ -144,8 +144,7 @@ class Iptables implements IptablesEnforcer {
     return this.#families.map(({ table, tree }, which) => {
       const changes = (parts[which] ?? []).map(({ change }) => change);
       const { lines } = tree.plan(changes, new Map());
-      const text = lines.map((line) => line.text);
-      return text.length === 0 ? "" : `# ${table.command}\n${restoreText(text)}`;
+      return lines.length === 0 ? "" : `# ${table.command}\n${restoreText(lines)}`;
     }).join("") + refused.join("");
   }
 
@@ -156,7 +155,7 @@ class Iptables implements IptablesEnforcer {
       const changes = (parts[which] ?? []).map(({ change }) => change);
       const { lines } = tree.plan(changes, new Map());
       if (lines.length === 0) continue;
-      const result = await table.restore(lines.map((line) => line.text), true);
+      const result = await table.restore(lines, true);
       if (result.code !== 0) return table.failure("take the batch", result).message;
     }
     return undefined;
@@ -203,7 +202,7 @@ class Iptables implements IptablesEnforcer {
     if (!clean) tree.read(await table.save());
   }
 
-  /** The changes by family, with their places in the batch; those that cannot be are told. */
+  /** The changes by family (IPv4 first, as the families are), with their places in the batch; those that cannot be are told. */
   #split(
     batch: readonly EnforcerChange[],
     refuse: (index: number, message: string) => void,
@@ -212,10 +211,7 @@ class Iptables implements IptablesEnforcer {
     batch.forEach((change, index) => {
       const problem = tupleProblem(change.tuple);
       if (problem !== undefined) return refuse(index, problem);
-      const which = this.#families.findIndex(({ table }) =>
-        table.family === change.tuple.source.family
-      );
-      parts[which]?.push({ index, change });
+      parts[change.tuple.source.family === 4 ? 0 : 1]?.push({ index, change });
     });
     return parts;
   }
@@ -229,9 +225,12 @@ async function applyFamily(
   const refused = new Map<string, string>();
   let blamed: string | undefined;
   for (let attempt = 0;; attempt++) {
-    const { lines, results, commit } = tree.plan(batch, refused);
-    if (lines.length === 0) return results;
-    const result = await table.restore(lines.map((line) => line.text));
+    // The program starts up while the batch is made.
+    const tool = tree.changes(batch) ? table.begin() : undefined;
+    const { lines, keys, results, commit } = tree.plan(batch, refused);
+    const nothing = lines.length === 0;
+    const result = await tool?.finish(nothing ? "" : restoreText(lines));
+    if (nothing || result === undefined) return results;
     if (result.code === 0) {
       commit();
       return results;
@@ -241,9 +240,9 @@ async function applyFamily(
     const { message } = table.failure("take the batch", result);
     tree.read(await table.save());
     if (attempt === ATTEMPTS || !tree.rooted) {
-      return giveUp(batch, results, tree.plan(batch, refused).lines, message);
+      return giveUp(batch, results, tree.plan(batch, refused), message);
     }
-    const key = lines[failedLine(result) ?? -1]?.key;
+    const key = keys[failedLine(result) ?? -1];
     if (key !== undefined && key === blamed) refused.set(key, message);
     blamed = key;
   }
@@ -253,11 +252,11 @@ async function applyFamily(
 function giveUp(
   batch: readonly EnforcerChange[],
   results: readonly ChangeResult[],
-  left: readonly { readonly key: string | undefined; readonly text: string }[],
+  left: { readonly lines: readonly string[]; readonly keys: readonly (string | undefined)[] },
   message: string,
 ): ChangeResult[] {
-  const undone = new Set(left.map((line) => line.key));
-  const flushed = left.some((line) => line.key === undefined && line.text.startsWith("-F "));
+  const undone = new Set(left.keys);
+  const flushed = left.lines.some((line) => line.startsWith("-F "));
   return results.map((result, i) => {
     const { tuple, action } = batch[i] as EnforcerChange;
     const missing = undone.has(tupleKey(tuple)) || (flushed && action === "close");

@@ -12,24 +12,23 @@ import { isTreeChain, leafOf, pinholeSpec, specPinhole, stepsTo } from "./iptabl
 
 /** Rules that are one pinhole. There is more than one only when somebody else added it. */
 interface Entry {
+  readonly key: string;
   readonly tuple: FiveTuple;
   readonly chain: string;
   readonly specs: readonly string[];
 }
 
-/** One line of a batch, and the pinhole that it is about (none: a chain of the tree). */
-export interface BatchLine {
-  readonly text: string;
-  readonly key: string | undefined;
-}
-
 /** What a batch comes to: lines to run, results if they succeed, and what is there afterwards. */
 export interface Batch {
-  readonly lines: readonly BatchLine[];
+  readonly lines: readonly string[];
+  /** For each line the pinhole that it is about; undefined: a chain of the tree. */
+  readonly keys: readonly (string | undefined)[];
   readonly results: ChangeResult[];
   /** Makes the memory what the lines make of the enforcer. */
   readonly commit: () => void;
 }
+
+const DONE: ChangeResult = { ok: true };
 
 /** What is known of one family's tree. */
 export class PinholeTree {
@@ -104,74 +103,84 @@ export class PinholeTree {
     return [...this.#chains];
   }
 
+  /** False when a batch finds everything as it wants it. */
+  changes(batch: readonly EnforcerChange[]): boolean {
+    return batch.some(({ action, tuple }) =>
+      this.#entries.has(tupleKey(tuple)) !== (action === "open")
+    );
+  }
+
   /**
    * What a batch comes to. Changes of one pinhole take effect in order: what counts is how it ends.
    *
    * @param refused pinholes that the enforcer has refused already, with its message.
    */
   plan(batch: readonly EnforcerChange[], refused: ReadonlyMap<string, string>): Batch {
-    const will = new Map<string, { open: boolean; id: number; tuple: FiveTuple; anew: boolean }>();
+    /** How the pinholes that change end: as an entry, or closed. */
+    const will = new Map<string, Entry | undefined>();
     let size = this.#entries.size;
     const results = batch.map(({ action, tuple, id }): ChangeResult => {
       const key = tupleKey(tuple);
       const message = refused.get(key);
       if (message !== undefined) return { ok: false, reason: "refused", message };
-      const before = will.get(key);
-      const open = before?.open ?? this.#entries.has(key);
-      if (open === (action === "open")) return { ok: true };
+      const open = will.has(key) ? will.get(key) !== undefined : this.#entries.has(key);
+      if (open === (action === "open")) return DONE;
       if (action === "close") {
         size--;
-        will.set(key, { open: false, id, tuple, anew: true });
-        return { ok: true };
+        will.set(key, undefined);
+        return DONE;
       }
       if (size >= this.#capacity) {
         const text = `there are ${size} pinholes already: no room for ${tupleText(tuple)}`;
         return { ok: false, reason: "full", message: text };
       }
       size++;
-      will.set(key, { open: true, id, tuple, anew: before?.anew ?? false });
-      return { ok: true };
+      const chain = leafOf(this.#prefix, tuple);
+      will.set(key, { key, tuple, chain, specs: [pinholeSpec(tuple, id)] });
+      return DONE;
     });
-    const removed = new Map<string, { key: string; entry: Entry }[]>();
-    const added: { key: string; entry: Entry }[] = [];
-    for (const [key, { open, id, tuple }] of will) {
+    const removed = new Map<string, Entry[]>();
+    const added: Entry[] = [];
+    for (const [key, wanted] of will) {
       const entry = this.#entries.get(key);
       if (entry !== undefined) {
         const list = removed.get(entry.chain);
-        if (list === undefined) removed.set(entry.chain, [{ key, entry }]);
-        else list.push({ key, entry });
+        if (list === undefined) removed.set(entry.chain, [entry]);
+        else list.push(entry);
       }
-      if (!open) continue;
-      const chain = leafOf(this.#prefix, tuple);
-      added.push({ key, entry: { tuple, chain, specs: [pinholeSpec(tuple, id)] } });
+      if (wanted !== undefined) added.push(wanted);
     }
     const chains = new Set<string>();
-    const lines = [
-      ...this.#growth(added.map(({ entry }) => entry.tuple), chains),
-      ...this.#removals(removed),
-      ...added.map(({ key, entry }) => ({ text: `-A ${entry.chain} ${entry.specs[0]}`, key })),
-    ];
+    const lines: string[] = [];
+    const keys: (string | undefined)[] = [];
+    const line = (text: string, key?: string) => {
+      lines.push(text);
+      keys.push(key);
+    };
+    this.#growth(added, chains, line);
+    this.#removals(removed, line);
+    for (const { key, chain, specs } of added) line(`-A ${chain} ${specs[0]}`, key);
     const commit = () => {
       for (const name of chains) this.#chains.add(name);
       for (const list of removed.values()) {
-        for (const { key, entry } of list) {
-          this.#entries.delete(key);
+        for (const entry of list) {
+          this.#entries.delete(entry.key);
           this.#count(entry.chain, -1);
         }
       }
-      for (const { key, entry } of added) {
-        this.#entries.set(key, entry);
+      for (const entry of added) {
+        this.#entries.set(entry.key, entry);
         this.#count(entry.chain, 1);
       }
     };
-    return { lines, results, commit };
+    return { lines, keys, results, commit };
   }
 
   #found(rule: SavedRule, tuple: FiveTuple, listed: Map<string, ListedEntry>): void {
     const key = tupleKey(tuple);
     const before = this.#entries.get(key);
     const specs = [...before?.specs ?? [], rule.spec];
-    this.#entries.set(key, { tuple, chain: rule.chain, specs });
+    this.#entries.set(key, { key, tuple, chain: rule.chain, specs });
     if (before === undefined) this.#count(rule.chain, 1);
     const seen = listed.get(key);
     listed.set(key, {
@@ -204,29 +213,32 @@ export class PinholeTree {
   }
 
   /** Lines for chains that are not there yet. */
-  #growth(tuples: readonly FiveTuple[], made: Set<string>): BatchLine[] {
-    const lines: BatchLine[] = [];
-    for (const tuple of tuples) {
-      if (this.#chains.has(leafOf(this.#prefix, tuple))) continue;
-      for (const step of stepsTo(this.#prefix, tuple)) {
+  #growth(added: Iterable<Entry>, made: Set<string>, line: (text: string) => void): void {
+    for (const entry of added) {
+      if (this.#chains.has(entry.chain) || made.has(entry.chain)) continue;
+      for (const step of stepsTo(this.#prefix, entry.tuple)) {
         if (this.#chains.has(step.chain) || made.has(step.chain)) continue;
         made.add(step.chain);
-        lines.push({ text: `-N ${step.chain}`, key: undefined });
-        lines.push({ text: jump(step), key: undefined });
+        line(`-N ${step.chain}`);
+        line(jump(step));
       }
     }
-    return lines;
   }
 
   /** Emptying a whole chain takes one line; else each rule is one, which iptables looks for. */
-  #removals(removed: ReadonlyMap<string, { key: string; entry: Entry }[]>): BatchLine[] {
-    return [...removed].flatMap(([chain, list]): BatchLine[] =>
-      list.length === this.#used.get(chain)
-        ? [{ text: `-F ${chain}`, key: undefined }]
-        : list.flatMap(({ key, entry }) =>
-          entry.specs.map((spec) => ({ text: `-D ${chain} ${spec}`, key }))
-        )
-    );
+  #removals(
+    removed: ReadonlyMap<string, readonly Entry[]>,
+    line: (text: string, key?: string) => void,
+  ): void {
+    for (const [chain, list] of removed) {
+      if (list.length === this.#used.get(chain)) {
+        line(`-F ${chain}`);
+        continue;
+      }
+      for (const { key, specs } of list) {
+        for (const spec of specs) line(`-D ${chain} ${spec}`, key);
+      }
+    }
   }
 
   #count(chain: string, difference: number): void {

@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { runTool, runToolSync, ToolMissing, type ToolResult } from "../lib/sys/tool.ts";
+import {
+  RunningTool,
+  runTool,
+  runToolSync,
+  ToolMissing,
+  type ToolResult,
+} from "../lib/sys/tool.ts";
 import { EnforcerError } from "./enforcer.ts";
 import { parseSave, type SavedRule, type SavedTable } from "./iptables_text.ts";
 
@@ -31,11 +37,18 @@ export class FilterTable {
     return `${this.#name}-restore --noflush`;
   }
 
+  /**
+   * Starts the program that takes a batch, so that it is ready when the batch is. Its input is that of
+   * {@link restoreText}; without any it does nothing.
+   */
+  begin(test = false): RunningTool {
+    const args = ["--noflush", "-w", String(LOCK_SECONDS), ...(test ? ["--test"] : [])];
+    return guarded(() => new RunningTool(`${this.#name}-restore`, args, BATCH_SECONDS));
+  }
+
   /** Runs lines as one transaction: all or nothing. */
   async restore(lines: readonly string[], test = false): Promise<ToolResult> {
-    const args = ["--noflush", "-w", String(LOCK_SECONDS), ...(test ? ["--test"] : [])];
-    const text = restoreText(lines);
-    return await this.#guarded(() => runTool(`${this.#name}-restore`, args, text, BATCH_SECONDS));
+    return await this.begin(test).finish(restoreText(lines));
   }
 
   /**
@@ -45,9 +58,7 @@ export class FilterTable {
    */
   async save(): Promise<SavedTable> {
     const args = ["-c", "-t", "filter"];
-    const result = await this.#guarded(() =>
-      runTool(`${this.#name}-save`, args, "", BATCH_SECONDS)
-    );
+    const result = await guarded(() => runTool(`${this.#name}-save`, args, "", BATCH_SECONDS));
     if (result.code !== 0) throw this.failure("read the table filter", result);
     return parseSave(result.stdout).find((table) => table.name === "filter") ??
       { name: "filter", chains: new Map(), rules: [] };
@@ -78,20 +89,20 @@ export class FilterTable {
         : "Run as root, or with the capability CAP_NET_ADMIN.",
     );
   }
+}
 
-  async #guarded(run: () => Promise<ToolResult>): Promise<ToolResult> {
-    try {
-      return await run();
-    } catch (error) {
-      if (!(error instanceof ToolMissing)) throw error;
-      throw new EnforcerError(error.message, "Install iptables (Debian: apt install iptables).");
-    }
+function guarded<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof ToolMissing)) throw error;
+    throw new EnforcerError(error.message, "Install iptables (Debian: apt install iptables).");
   }
 }
 
 /** Lines as iptables-restore takes them; the first of them is line 2. */
 export function restoreText(lines: readonly string[]): string {
-  return `*filter\n${lines.map((line) => `${line}\n`).join("")}COMMIT\n`;
+  return `*filter\n${lines.join("\n")}\nCOMMIT\n`;
 }
 
 /** The index among the lines that an error of iptables-restore is about, when it says. */

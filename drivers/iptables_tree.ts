@@ -19,9 +19,12 @@ export interface TreeStep {
 /** The letters of the protocols in names of chains. */
 const LETTER: Readonly<Record<Protocol, string>> = { tcp: "T", udp: "U" };
 
+/** Two hexadecimal digits of each byte. */
+const PAGES: readonly string[] = Array.from({ length: 256 }, (_, page) => hex(page, 2));
+
 /** The chain that a pinhole's rule belongs in. */
 export function leafOf(prefix: string, t: FiveTuple): string {
-  return `${prefix}-${LETTER[t.protocol]}${hex(t.destinationPort >> 8, 2)}`;
+  return `${prefix}-${LETTER[t.protocol]}${PAGES[t.destinationPort >> 8]}`;
 }
 
 /** The steps to a pinhole's leaf, from the root's side. */

@@ -21,33 +21,58 @@ const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 const ENVIRONMENT = { PATH, LC_ALL: "C" } as const;
 
 /**
- * Runs a program to its end, with a small environment of its own.
+ * A program that runs and waits for its input. It starts up while the input is still being made; whoever
+ * starts it must call {@link RunningTool.finish}.
+ */
+export class RunningTool {
+  readonly #child: Deno.ChildProcess;
+  readonly #seconds: number;
+
+  /**
+   * Starts it, with a small environment of its own.
+   *
+   * @param seconds after which it is killed, from {@link finish} on.
+   * @throws {ToolMissing} when there is no such program.
+   */
+  constructor(program: string, args: readonly string[], seconds: number) {
+    this.#child = start(program, args);
+    this.#seconds = seconds;
+  }
+
+  /** Gives it its input, and waits for its end. */
+  async finish(input: string): Promise<ToolResult> {
+    const child = this.#child;
+    let late = false;
+    const limit = setTimeout(() => {
+      late = true;
+      child.kill("SIGKILL");
+    }, this.#seconds * 1000);
+    try {
+      const [{ code, stdout, stderr }] = await Promise.all([
+        child.output(),
+        feed(child.stdin, input),
+      ]);
+      const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+      return { code: late ? undefined : code, stdout: text(stdout), stderr: text(stderr).trim() };
+    } finally {
+      clearTimeout(limit);
+    }
+  }
+}
+
+/**
+ * Runs a program to its end.
  *
  * @param seconds after which it is killed.
  * @throws {ToolMissing} when there is no such program.
  */
-export async function runTool(
+export function runTool(
   program: string,
   args: readonly string[],
   input: string = "",
   seconds: number = 60,
 ): Promise<ToolResult> {
-  const child = start(program, args);
-  let late = false;
-  const limit = setTimeout(() => {
-    late = true;
-    child.kill("SIGKILL");
-  }, seconds * 1000);
-  try {
-    const [{ code, stdout, stderr }] = await Promise.all([
-      child.output(),
-      feed(child.stdin, input),
-    ]);
-    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    return { code: late ? undefined : code, stdout: text(stdout), stderr: text(stderr).trim() };
-  } finally {
-    clearTimeout(limit);
-  }
+  return new RunningTool(program, args, seconds).finish(input);
 }
 
 /**

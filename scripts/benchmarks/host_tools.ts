@@ -1,0 +1,124 @@
+/**
+ * Measures the iptables and ipset drivers in a network namespace of its own, against the plain programs that
+ * are fed the same batches in the same run, taking turns. Needs root.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import type { Enforcer, EnforcerChange } from "../../drivers/enforcer.ts";
+import { createIpset } from "../../drivers/ipset.ts";
+import { createIptables } from "../../drivers/iptables.ts";
+import { parseIp } from "../../lib/net/ip.ts";
+import { enterOwnNetwork } from "../../lib/sys/namespace.ts";
+import { runTool } from "../../lib/sys/tool.ts";
+import { median, report } from "./report.ts";
+
+const ROUNDS = 40;
+const WARM_UP = 5;
+const TARGET = 0.9;
+
+/** A driver, and the program that it stands against. */
+interface Contest {
+  readonly title: string;
+  readonly driver: Enforcer;
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly batches: readonly number[];
+}
+
+function changes(from: number, count: number, action: "open" | "close"): EnforcerChange[] {
+  return Array.from({ length: count }, (_, j) => {
+    const i = from + j;
+    return {
+      action,
+      id: i + 1,
+      lease: 600,
+      tuple: {
+        protocol: "tcp",
+        source: address(`198.18.${(i >> 8) & 255}.${i & 255}`),
+        sourcePort: 0,
+        destination: address("192.0.2.1"),
+        destinationPort: 32_768 + (i * 7919) % 28_232,
+      },
+    };
+  });
+}
+
+function address(text: string): NonNullable<ReturnType<typeof parseIp>> {
+  return parseIp(text) as NonNullable<ReturnType<typeof parseIp>>;
+}
+
+async function contest({ title, driver, program, args, batches }: Contest): Promise<void> {
+  await driver.connect();
+  const apply = async (batch: readonly EnforcerChange[]) => {
+    const start = performance.now();
+    const results = await driver.apply(batch);
+    const took = performance.now() - start;
+    for (const result of results) if (!result.ok) throw new Error(result.message);
+    return took;
+  };
+  const feed = async (batch: readonly EnforcerChange[]) => {
+    const text = driver.plan(batch);
+    const start = performance.now();
+    const { code, stderr } = await runTool(program, args, text);
+    const took = performance.now() - start;
+    if (code !== 0) throw new Error(`${program}: ${stderr}`);
+    return took;
+  };
+  try {
+    for (const size of batches) {
+      const [open, close] = [changes(0, size, "open"), changes(0, size, "close")];
+      // The chains of the tree are made by the first batch, and stay.
+      await apply(open);
+      const plainClose = driver.plan(close);
+      await apply(close);
+      const [own, plain]: [number[], number[]] = [[], []];
+      for (let round = 0; round < ROUNDS + WARM_UP; round++) {
+        const mine = await apply(open);
+        await apply(close);
+        const theirs = await feed(open);
+        const { code, stderr } = await runTool(program, args, plainClose);
+        if (code !== 0) throw new Error(`${program}: ${stderr}`);
+        if (round < WARM_UP) continue;
+        own.push(size / mine * 1000);
+        plain.push(size / theirs * 1000);
+      }
+      const [rate, baseline] = [median(own), median(plain)];
+      report(title, `adds in batches of ${size}`, rate, "1/s", {
+        baseline,
+        target: `at least ${TARGET} of ${program} fed the same`,
+        met: rate >= TARGET * baseline,
+      });
+    }
+  } finally {
+    await driver.remove();
+    await driver.close();
+  }
+}
+
+if (import.meta.main && Deno.args.includes("--inside")) {
+  enterOwnNetwork();
+  for (const backend of ["nft", "legacy"] as const) {
+    await contest({
+      title: `iptables (${backend})`,
+      driver: createIptables({ backend }),
+      program: `iptables-${backend}-restore`,
+      args: ["--noflush", "-w", "10"],
+      batches: [1, 200, 1000],
+    });
+  }
+  await contest({
+    title: "ipset",
+    driver: createIpset(),
+    program: "ipset",
+    args: ["-exist", "restore"],
+    batches: [1, 200, 1000],
+  });
+} else {
+  // A process of its own: the namespace ends with it.
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", fileURLToPath(import.meta.url), "--inside", ...Deno.args],
+    stdin: "null",
+  }).spawn();
+  Deno.exit((await child.status).code);
+}
