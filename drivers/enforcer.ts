@@ -111,13 +111,14 @@ export interface Enforcer {
   statistics?(): { readonly dropped: Counters; readonly invalid: Counters };
   /**
    * What {@link apply} would send for these changes, as text in the enforcer's own language, for dry runs.
-   * Sends nothing; what is open is taken from what is known.
+   * Sends nothing; what is open is taken from what is known. While not connected, what was planned before
+   * may count as done.
    */
   plan(batch: readonly EnforcerChange[]): string;
   /**
    * Has the enforcer itself check what {@link apply} would send, without changing anything (`nft -c`,
    * `commit check`, `verify`). Resolves to what it complains about, or undefined when it does not.
-   * Absent where the enforcer has no such way.
+   * Absent where the enforcer has no such way. Enforcers of this host need not be connected for it.
    */
   check?(batch: readonly EnforcerChange[]): Promise<string | undefined>;
   /** Lets go of the enforcer. The perimeter and its entries stay. */

@@ -143,19 +143,23 @@ class Iptables implements IptablesEnforcer {
     const parts = this.#split(batch, (_, message) => refused.push(`# refused: ${message}\n`));
     return this.#families.map(({ table, tree }, which) => {
       const changes = (parts[which] ?? []).map(({ change }) => change);
-      const { lines } = tree.plan(changes, new Map());
+      const { lines, commit } = tree.plan(changes, new Map());
+      if (!this.#perimeter.isOpen) commit();
       return lines.length === 0 ? "" : `# ${table.command}\n${restoreText(lines)}`;
     }).join("") + refused.join("");
   }
 
   async check(batch: readonly EnforcerChange[]): Promise<string | undefined> {
-    this.#perimeter.connected();
+    const { prefix, capacity } = this.#perimeter.options;
     const parts = this.#split(batch, () => {});
-    for (const [which, { table, tree }] of this.#families.entries()) {
+    for (const [which, { table }] of this.#families.entries()) {
+      const tree = new PinholeTree(prefix, capacity);
+      tree.read(await table.save());
       const changes = (parts[which] ?? []).map(({ change }) => change);
       const { lines } = tree.plan(changes, new Map());
       if (lines.length === 0) continue;
-      const result = await table.restore(lines, true);
+      const root = tree.rooted ? [] : [`:${prefix} - [0:0]`];
+      const result = await table.restore([...root, ...lines], true);
       if (result.code !== 0) return table.failure("take the batch", result).message;
     }
     return undefined;

@@ -102,6 +102,11 @@ export class HostPerimeter {
     }
   }
 
+  /** It is connected. */
+  get isOpen(): boolean {
+    return this.#handles !== undefined;
+  }
+
   /**
    * Does nothing while connected.
    *

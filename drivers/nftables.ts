@@ -220,10 +220,16 @@ class Nftables implements NftablesEnforcer {
 
   check(batch: readonly EnforcerChange[]): Promise<string | undefined> {
     return settle(() => {
-      const { nft } = this.#connected();
-      const text = this.plan(batch);
-      const result = text === "" ? undefined : nft.run(text, { dryRun: true });
-      return result === undefined || result.ok ? undefined : result.error;
+      const borrowed = this.#handles === undefined;
+      const handles = this.#handles ?? openHandles(this.#perimeter.table);
+      try {
+        const there = handles.tables.read(this.#perimeter.table) !== undefined;
+        const text = (there ? "" : this.rules()) + this.plan(batch);
+        const result = handles.nft.run(text, { dryRun: true });
+        return result.ok ? undefined : result.error;
+      } finally {
+        if (borrowed) closeHandles(handles);
+      }
     });
   }
 

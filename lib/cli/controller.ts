@@ -26,6 +26,7 @@ interface ControllerOptions {
   readonly config?: string;
   readonly enforcer?: string;
   readonly check?: boolean;
+  readonly dryRun?: boolean;
 }
 
 /** Adds the verb. */
@@ -37,6 +38,10 @@ export function register(parent: Command): void {
     )
     .addOption(configOption())
     .option("-n, --check", "check configuration, policy and keys, change nothing")
+    .option(
+      "--dry-run",
+      "serve, but print what would be sent to the enforcer instead of sending it",
+    )
     .addHelpText(
       "after",
       `
@@ -58,8 +63,11 @@ that controller.authorized_keys names; it serves the controller's own SSH server
 }
 
 async function serve(options: ControllerOptions): Promise<void> {
-  const { config, file } = readConfig(options.config);
+  const { config: whole, file } = readConfig(options.config);
   const { enforcer } = options;
+  const dryRun = options.dryRun === true;
+  // The ledger of what never was must not become that of what is.
+  const config = dryRun ? { ...whole, state_dir: `${whole.state_dir}/dry-run` } : whole;
   if (enforcer === undefined) {
     throw new CliError(EXIT.USAGE, "which enforcer?", "give --enforcer NAME");
   }
@@ -115,6 +123,7 @@ async function serve(options: ControllerOptions): Promise<void> {
     config,
     policy,
     enforcer,
+    dryRun,
     controlGid: groupId(config.control_group),
     gate: gateOf(gate_account),
   });

@@ -3,23 +3,38 @@
  *
  * @module
  */
-import { createEnforcer } from "../../drivers/registry.ts";
+import { createDryRun } from "../../drivers/dry_run.ts";
+import type { Enforcer } from "../../drivers/enforcer.ts";
+import { createEnforcer, driverEntry } from "../../drivers/registry.ts";
 import type { PolicySource } from "./authorization.ts";
 import type { Config } from "./config.ts";
 import { serveAsWorker } from "./orders.ts";
 import { RemoteController } from "./remote_controller.ts";
 
-serveAsWorker(async ({ config, policy, enforcer, controlGid, gate }, tell) =>
+serveAsWorker(async ({ config, policy, enforcer, dryRun, controlGid, gate }, tell) =>
   new RemoteController({
     config,
     policy: policy as PolicySource,
-    enforcer: await createEnforcer(enforcer ?? "", enforcerOptions(enforcer ?? "", config)),
+    enforcer: await enforcerOf(enforcer ?? "", dryRun === true, config),
     controlGid,
     gate,
     log: (level, text) => tell({ news: "log", level, text }),
     reload: () => tell({ news: "reload" }),
   })
 );
+
+async function enforcerOf(name: string, dryRun: boolean, config: Config): Promise<Enforcer> {
+  const enforcer = await createEnforcer(name, enforcerOptions(name, config));
+  if (!dryRun) return enforcer;
+  const encoder = new TextEncoder();
+  return createDryRun(enforcer, {
+    check: driverEntry(name).kind === "host",
+    say: (text) => {
+      const bytes = encoder.encode(text);
+      for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+    },
+  });
+}
 
 /** The options in the section `enforcer`; for filters of this host the section `perimeter` counts as well. */
 function enforcerOptions(name: string, config: Config): unknown {

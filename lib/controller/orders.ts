@@ -15,6 +15,8 @@ export interface FirstOrder {
   readonly policy: PolicySource | undefined;
   /** Name of the enforcer; undefined for a broker. */
   readonly enforcer: string | undefined;
+  /** Nothing is sent to the enforcer: what would be sent is printed on standard output. */
+  readonly dryRun?: boolean;
   /** Group that may use the control socket besides root. */
   readonly controlGid: number | undefined;
   /** Account and group that run `diaper gate`. */
