@@ -165,7 +165,8 @@ function termOf(
     acl: filter,
     family,
     seq: undefined,
-    action: actions.includes("accept") ? "permit" : "deny",
+    // A term that says nothing of what becomes of a packet accepts it.
+    action: actions.includes("discard") || actions.includes("reject") ? "deny" : "permit",
     proto,
     source,
     sourcePort: ports.source,

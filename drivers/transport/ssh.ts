@@ -35,7 +35,7 @@ export interface SshTarget {
   readonly connectTimeout: number;
 }
 
-// Without ecdh-sha2-nistp521, which this runtime's crypto does not have.
+// Without ecdh-sha2-nistp521 and 192-bit ciphers, which this runtime's crypto does not have.
 const KEX = [
   "curve25519-sha256",
   "curve25519-sha256@libssh.org",
@@ -63,7 +63,6 @@ const CIPHERS = [
   "aes256-gcm@openssh.com",
   "chacha20-poly1305@openssh.com",
   "aes128-ctr",
-  "aes192-ctr",
   "aes256-ctr",
 ];
 const MACS = [
@@ -78,7 +77,7 @@ export function algorithms(old: boolean): NonNullable<ConnectConfig["algorithms"
   return {
     kex: old ? [...KEX, ...OLD_KEX] : KEX,
     serverHostKey: old ? [...HOST_KEYS, "ssh-rsa", "ssh-dss"] : HOST_KEYS,
-    cipher: old ? [...CIPHERS, "aes256-cbc", "aes192-cbc", "aes128-cbc", "3des-cbc"] : CIPHERS,
+    cipher: old ? [...CIPHERS, "aes256-cbc", "aes128-cbc", "3des-cbc"] : CIPHERS,
     hmac: old ? [...MACS, "hmac-sha1-etm@openssh.com", "hmac-sha1"] : MACS,
   } as NonNullable<ConnectConfig["algorithms"]>;
 }
@@ -145,6 +144,15 @@ export function openSsh(target: SshTarget): Promise<SshConnection> {
       ),
     target.connectTimeout * 1000,
   );
+  const attempt = (connecting: () => void) => {
+    try {
+      connecting();
+    } catch (error) {
+      // A key that cannot be read, for one.
+      const why = error instanceof Error ? error.message : String(error);
+      fail(`Cannot log in to ${where}: ${why}`, "check key_file and password_file");
+    }
+  };
   client.on("ready", () => {
     if (done) return;
     done = true;
@@ -164,21 +172,23 @@ export function openSsh(target: SshTarget): Promise<SshConnection> {
   client.on("close", () => fail(`${where} ended the connection during login`, "look at its log"));
   socket.on("error", (error: Error) => fail(`Cannot reach ${where}: ${error.message}`, REACH));
   socket.once("connect", () => {
-    client.connect({
-      sock: socket,
-      username: target.user,
-      ...(target.password === undefined ? {} : { password: target.password, tryKeyboard: true }),
-      ...(target.privateKey === undefined ? {} : { privateKey: target.privateKey }),
-      algorithms: algorithms(target.oldAlgorithms),
-      hostVerifier: (key: Uint8Array) => {
-        if (isPinned(key, target.hostKeys)) return true;
-        seen = fingerprint(key);
-        return false;
-      },
-      readyTimeout: 0, // the time-out above covers the whole login
-      keepaliveInterval: 15_000,
-      keepaliveCountMax: 3,
-    });
+    attempt(() =>
+      client.connect({
+        sock: socket,
+        username: target.user,
+        ...(target.password === undefined ? {} : { password: target.password, tryKeyboard: true }),
+        ...(target.privateKey === undefined ? {} : { privateKey: target.privateKey }),
+        algorithms: algorithms(target.oldAlgorithms),
+        hostVerifier: (key: Uint8Array) => {
+          if (isPinned(key, target.hostKeys)) return true;
+          seen = fingerprint(key);
+          return false;
+        },
+        readyTimeout: 0, // the time-out above covers the whole login
+        keepaliveInterval: 15_000,
+        keepaliveCountMax: 3,
+      })
+    );
   });
   return promise;
 }

@@ -64,6 +64,8 @@ export abstract class CliDevice extends SimulatedDevice {
   };
   protected abstract readonly phrases: Phrases;
   protected abstract readonly style: AceStyle;
+  /** Users may have to enable. */
+  protected readonly enables: boolean = true;
   /** Between numbers that the device gives itself. */
   protected readonly step: number = 10;
   /** Who holds the configuration for himself: a session's id. */
@@ -95,7 +97,7 @@ export abstract class CliDevice extends SimulatedDevice {
       terminal,
       channel,
       id: ++this.#sessions,
-      mode: this.options.enablePassword === undefined ? "enabled" : "user",
+      mode: this.options.enablePassword === undefined || !this.enables ? "enabled" : "user",
       acl: undefined,
       updates: 0,
       candidate: undefined,

@@ -22,6 +22,7 @@ export interface DriverOverrides {
   readonly transcripts?: string;
   readonly password?: string;
   readonly host_key?: string;
+  readonly old_algorithms?: boolean;
   readonly junos?: Record<string, unknown>;
 }
 
