@@ -12,6 +12,7 @@ import { median, quantile, report } from "./report.ts";
 
 const BINDS = 3000;
 const ROUNDS = 7;
+const STORMS = 3;
 
 const lab = await Lab.create({
   outside: [{ name: "out", addresses: ["198.51.100.7"] }],
@@ -27,6 +28,7 @@ try {
   const held: number[] = [];
   const library: number[] = [];
   const storms: number[] = [];
+  const stormed: number[] = [];
   // Code is compiled as it is used; a daemon that has served for a while is what is measured.
   await run(diaper, "latency", BINDS);
   await run(diaper, "storm", 1000);
@@ -34,7 +36,12 @@ try {
     native.push(...(await run(undefined, "latency", BINDS)).bind_ns);
     library.push(...await libnftables(inside));
     held.push(...(await run(diaper, "latency", BINDS)).bind_ns);
-    storms.push(1000 / ((await run(diaper, "storm", 1000)).wall_ns / 1e9));
+    // A storm is over so soon that chance has a large part in it: several for each of the others.
+    for (let k = 0; k < STORMS; k++) {
+      const { wall_ns, bind_ns } = await run(diaper, "storm", 1000);
+      storms.push(1000 / (wall_ns / 1e9));
+      stormed.push(...bind_ns);
+    }
   }
   const ms = (ns: number) => ns / 1e6;
   const base = ms(median(library));
@@ -54,6 +61,10 @@ try {
   report("bind", "1,000 processes at once, pinholes a second", median(storms), "1/s", {
     target: "at least 10,000",
     met: median(storms) >= 10_000,
+  });
+  report("bind", "bind() of 1,000 processes at once, p99", ms(quantile(stormed, 0.99)), "ms", {
+    target: "for information",
+    met: true,
   });
   await diaper.stop();
 } finally {

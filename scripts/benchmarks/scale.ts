@@ -11,11 +11,14 @@ import { ip } from "../../tests/controller/make.ts";
 import { DiaperHost } from "../../tests/lab/diaper.ts";
 import { Lab } from "../../tests/lab/lab.ts";
 import { loadOnce } from "../../tests/lab/bind_load.ts";
-import { median, report } from "./report.ts";
+import { median, quantile, report } from "./report.ts";
 
 const MILLION = 1_000_000;
 const SWEPT = 100_000;
+/** How long a daemon may take to begin, by the pinholes in its ledger. systemd waits 90 s. */
+const RESTART_SECONDS: Readonly<Record<number, number>> = { [SWEPT]: 3, [MILLION]: 30 };
 const BINDS = 3000;
+const SWEEPS = 5;
 
 const lab = await Lab.create({
   outside: [{ name: "out", addresses: ["198.51.100.7"] }],
@@ -44,14 +47,37 @@ try {
     target: "at most 1.5x of none open",
     met: value <= 1.5 * base,
   });
+  report(
+    "scale",
+    "bind() with 1,000,000 pinholes open, p99",
+    quantile(times.many, 0.99) / 1e6,
+    "ms",
+    {
+      baseline: quantile(times.none, 0.99) / 1e6,
+      target: "at most 5 ms",
+      met: quantile(times.many, 0.99) / 1e6 <= 5,
+    },
+  );
   const sweeps: number[] = [];
-  for (let i = 0; i < 5; i++) {
+  const before = processes(some.daemon.pid);
+  for (let i = 0; i < SWEEPS; i++) {
     const { stdout } = await some.verb("pinhole sweep", "--json");
-    sweeps.push((JSON.parse(stdout) as { workMs: number }).workMs / 1000);
+    const { workMs, pinholes } = JSON.parse(stdout) as { workMs: number; pinholes: number };
+    if (pinholes < SWEPT) throw new Error(`The sweep looked at ${pinholes} pinholes only`);
+    sweeps.push(workMs / 1000);
   }
+  const started = processes(some.daemon.pid) - before;
   report("scale", "sweep of 100,000 pinholes, counters read", median(sweeps), "s", {
     target: "at most 2 s",
     met: median(sweeps) <= 2,
+  });
+  report("scale", "sweep of 100,000 pinholes, slowest", Math.max(...sweeps), "s", {
+    target: "at most 2 s",
+    met: Math.max(...sweeps) <= 2,
+  });
+  report("scale", `signs of processes started in ${SWEEPS} sweeps`, started, "", {
+    target: "0: counters come over netlink, without nft",
+    met: started === 0,
   });
   for (const d of [empty, some, many]) await d.stop("SIGKILL");
 } finally {
@@ -70,14 +96,33 @@ async function start(name: string, pinholes: number): Promise<DiaperHost> {
   fill(`${lab.path(`diaper-${name}`)}/state/ledger.db`, address, pinholes);
   const before = performance.now();
   await diaper.restart();
+  const seconds = (performance.now() - before) / 1000;
   report(
     "scale",
     `restart with ${pinholes} pinholes in the ledger`,
-    (performance.now() - before) / 1000,
+    seconds,
     "s",
-    { target: "for information", met: true },
+    {
+      target: `at most ${RESTART_SECONDS[pinholes]} s`,
+      met: seconds <= (RESTART_SECONDS[pinholes] ?? 0),
+    },
   );
   return diaper;
+}
+
+/**
+ * Grows with each process that the daemon starts: its children now, and the page faults of those that have
+ * ended (proc_pid_stat(5), cminflt), since no process runs without any.
+ */
+function processes(pid: number): number {
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  let children = 0;
+  for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+    const list = Deno.readTextFileSync(`/proc/${pid}/task/${name}/children`);
+    children += list.split(" ").filter((word) => word !== "").length;
+  }
+  return Number(fields[8]) + children;
 }
 
 /** Writes pinholes opened by hand into a ledger: from many hosts to many ports of one. */
