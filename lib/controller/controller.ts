@@ -47,6 +47,8 @@ export interface PolicyStatus {
 const LONGEST_LINE = 10_000;
 const FOREIGN_TOLD = 250;
 const RENEW_SLICE = 1000;
+/** Milliseconds without a request after which one is not likely to come at this very moment. */
+const QUIET_MS = 200;
 /** Most pinholes with which an enforcer is listed as a whole. */
 const LIST_LIMIT = 100_000;
 
@@ -64,6 +66,8 @@ export class Controller implements Part {
   #policy: PolicyStatus;
   #nextSecond = 0;
   #nextSweep = 0;
+  /** When somebody last wanted something. */
+  #busyAt = 0;
 
   /** @throws {Error} when the policy cannot be used. */
   constructor(options: ControllerOptions) {
@@ -134,6 +138,9 @@ export class Controller implements Part {
     if (this.sweep.running) await this.#guarded("sweep", () => this.sweep.step());
     if (now >= this.#nextSecond) {
       this.#nextSecond = now + 1000;
+      if (now - this.#busyAt > QUIET_MS) {
+        await this.#guarded("ledger", () => this.#options.ledger.tidy());
+      }
       this.#expiry.expire(Date.now());
       this.execution.expireWaiting();
       this.execution.retry();
@@ -148,7 +155,8 @@ export class Controller implements Part {
         () => void this.#options.ledger.prune(Date.now() - keep * 1000, max),
       );
     }
-    if (idle) this.execution.settle();
+    if (!idle) this.#busyAt = now;
+    else this.execution.settle();
   }
 
   /** Judges a proven request, and carries it out where that is allowed; `answer` is called once. */

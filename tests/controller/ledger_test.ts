@@ -40,6 +40,41 @@ Deno.test("Ledger gives back what was written, also with a 64-bit cookie", () =>
     assert.deepEqual(stored, wanted);
   }));
 
+Deno.test("Ledger.tidy() carries the log into the database itself, when there is enough of it", () =>
+  withDirectory((directory) => {
+    const path = `${directory}/ledger.db`;
+    const ledger = new Ledger(path);
+    let copies = 0;
+    /** Pinholes in the database without its log. */
+    const carried = () => {
+      const copy = `${directory}/copy${copies++}.db`;
+      Deno.copyFileSync(path, copy);
+      const db = new DatabaseSync(copy);
+      const tables = db.prepare("SELECT name FROM sqlite_master WHERE name='live'").all();
+      const count = tables.length === 0
+        ? 0
+        : db.prepare("SELECT count(*) AS n FROM live").get()?.["n"];
+      db.close();
+      return count;
+    };
+    const add = (count: number) => {
+      for (let i = 0; i < count; i++) {
+        ledger.transaction(() => ledger.insert(makePinhole(ledger.nextId(), 50000)));
+      }
+    };
+    add(10);
+    ledger.tidy();
+    assert.equal(carried(), 0, "it was not worth while");
+    add(290);
+    ledger.tidy();
+    assert.equal(carried(), 300);
+    add(1);
+    ledger.close();
+    const again = new Ledger(path);
+    assert.equal([...again.live()].length, 301);
+    again.close();
+  }));
+
 Deno.test("Ledger learns a program's name that comes late", () =>
   withDirectory((directory) => {
     const path = `${directory}/ledger.db`;
