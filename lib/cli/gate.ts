@@ -42,7 +42,8 @@ async function gate(options: GateOptions): Promise<void> {
     );
   }
   const asked = Deno.env.get("SSH_ORIGINAL_COMMAND");
-  if (asked !== undefined && !new RegExp(`^(\\S*/)?${SUBSYSTEM}( gate)?$`).test(asked)) {
+  // Without a command it is a shell that is wanted.
+  if (asked === undefined || !new RegExp(`^(\\S*/)?${SUBSYSTEM}( gate)?$`).test(asked)) {
     throw new CliError(EXIT.NOT_PERMITTED, "only pinholes can be asked for here");
   }
   const { config } = readConfig(options.config);

@@ -48,7 +48,8 @@ export class LoginLimits {
 
   /** A connection of the address ended without a proven key. */
   failed(address: string, now: number): void {
-    const record = this.#records.get(address);
+    // It may have left already, and been forgotten as one without failures.
+    const record = this.#records.get(address) ?? this.#add(address, now);
     if (record === undefined) return;
     record.failures++;
     if (record.failures <= FORGIVEN) return;
