@@ -12,6 +12,7 @@ import { type FtpsSite, makeFtpsSite, sha256File } from "../lab/ftps.ts";
 import type { ConnectOutcome, Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { listenOn } from "../lab/listener.ts";
+import { RemoteSite, type SshKind } from "../lab/remote.ts";
 import { concerns, type PinholeKey, type Timeline, timelineOf } from "./timeline.ts";
 
 /** Sizes. */
@@ -86,8 +87,10 @@ export class FtpsScenario {
   readonly server: Host;
   /** The server's files. */
   readonly site: FtpsSite;
-  /** The daemon on the server. */
+  /** The daemon that holds the perimeter: on the server itself, or a controller at the router. */
   readonly diaper: DiaperHost;
+  /** The daemon that agents on the server ask. */
+  readonly broker: DiaperHost;
   readonly #lab: Lab;
   readonly #capture: Capture;
   readonly #spec: FtpsScenarioSpec;
@@ -97,8 +100,10 @@ export class FtpsScenario {
     spec: FtpsScenarioSpec,
     site: FtpsSite,
     diaper: DiaperHost,
+    broker: DiaperHost,
     capture: Capture,
   ) {
+    this.broker = broker;
     this.#lab = lab;
     this.#spec = spec;
     this.#capture = capture;
@@ -109,11 +114,17 @@ export class FtpsScenario {
   }
 
   /**
-   * Builds the network, makes the server's files, and closes the server's perimeter by `diaper up`.
+   * Builds the network, makes the server's files, and closes the perimeter: the server's own by `diaper up`,
+   * or that of the router by `diaper controller`, which the server's broker asks over SSH.
    *
    * @param command the diaper to use; the built binary without it
+   * @param remote the SSH server of a controller at the router; without it the server is its own perimeter
    */
-  static async create(spec: FtpsScenarioSpec, command?: string): Promise<FtpsScenario> {
+  static async create(
+    spec: FtpsScenarioSpec,
+    command?: string,
+    remote?: SshKind,
+  ): Promise<FtpsScenario> {
     const lab = await Lab.create({
       // Client and neighbour are in the same prefixes: what tells them apart is the pinhole alone.
       outside: [
@@ -126,17 +137,28 @@ export class FtpsScenario {
       const server = lab.host("server");
       const { bytes: bigBytes, smallFiles } = spec;
       const site = await makeFtpsSite(lab, server, { bigBytes, smallFiles });
+      const policy = [
+        "# effect delegate user protocol sources source-ports destinations destination-ports",
+        "allow ftpd nobody tcp 198.51.100.0/24 * 192.0.2.10 1024-65535",
+        "allow ftpd nobody tcp 2001:db8:1::/48 * 2001:db8:3::10 1024-65535",
+      ];
+      if (remote !== undefined) {
+        const there = await RemoteSite.start(
+          lab,
+          { server: remote, policy, delegates: ["ftpd"] },
+          ["client", "neighbour"],
+        );
+        const broker = await there.broker(server, "ftpd");
+        const capture = await lab.perimeter.capture("client", SYN);
+        return new FtpsScenario(lab, spec, site, there.controller, broker, capture);
+      }
       const diaper = await DiaperHost.up(lab, server, {
-        policy: [
-          "# effect delegate user protocol sources source-ports destinations destination-ports",
-          "allow ftpd nobody tcp 198.51.100.0/24 * 192.0.2.10 1024-65535",
-          "allow ftpd nobody tcp 2001:db8:1::/48 * 2001:db8:3::10 1024-65535",
-        ],
+        policy,
         openPorts: ["tcp/21"],
         ...(command === undefined ? {} : { command }),
       });
       const capture = await server.capture("eth0", SYN);
-      return new FtpsScenario(lab, spec, site, diaper, capture);
+      return new FtpsScenario(lab, spec, site, diaper, diaper, capture);
     } catch (error) {
       await lab.close();
       throw error;
@@ -169,7 +191,7 @@ export class FtpsScenario {
 
   /** Starts the server under the agent. */
   async serve(): Promise<void> {
-    const server = this.diaper.run("ftpd", "vsftpd", [this.site.config]);
+    const server = this.broker.run("ftpd", "vsftpd", [this.site.config]);
     const listening = this.server.waitForListener("tcp", this.site.port).then(() => undefined);
     const status = await Promise.race([listening, server.status]);
     if (status === undefined) return;

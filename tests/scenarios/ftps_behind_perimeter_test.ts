@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { hasVsftpd } from "../lab/ftps.ts";
 import { labPossible } from "../lab/lab.ts";
+import { hasSshd } from "../lab/remote.ts";
 import { FtpsScenario, type Transfer } from "./ftps_behind_perimeter.ts";
 
 Deno.test({
@@ -46,6 +47,39 @@ Deno.test({
     });
   },
 });
+
+for (const ssh of ["embedded", "sshd"] as const) {
+  Deno.test({
+    name: `scenario: broker, controller and perimeter on hosts of their own, over ${ssh} ` +
+      "(needs root, vsftpd, sshd)",
+    ignore: !labPossible || !hasVsftpd() || (ssh === "sshd" && !hasSshd),
+    fn: async () => {
+      const spec = { bytes: 12_000_000, smallFiles: 0 };
+      await using scenario = await FtpsScenario.create(spec, undefined, ssh);
+      for (const denial of await scenario.withoutDiaper()) {
+        assert.ok(denial.denied, JSON.stringify(denial));
+      }
+      assert.deepEqual(scenario.openTimes(), [], "nobody asked for a pinhole");
+      await scenario.serve();
+      const transfers: [Transfer["client"], Transfer["direction"], 4 | 6][] = [
+        ["curl", "fetch", 4],
+        ["lftp", "store", 6],
+      ];
+      for (const [client, direction, family] of transfers) {
+        const transfer = await scenario.transfer(client, direction, family);
+        assert.ok(transfer.sha256_match, transfer.failure.join("\n"));
+        checkTimeline(transfer);
+        if (direction === "store") continue;
+        assert.deepEqual(transfer.held, { listed: 1, kernel: 1 }, "exactly one pinhole, meanwhile");
+        for (const attempt of [transfer.third, transfer.after]) {
+          assert.ok(attempt?.valid, JSON.stringify(attempt));
+          assert.notEqual(attempt.outcome, "connected", JSON.stringify(attempt));
+        }
+      }
+      assert.equal(await scenario.leaked(), 0);
+    },
+  });
+}
 
 function checkTimeline({ timeline }: Transfer): void {
   const { bound, asked, allowed, opened, firstPacket, closed } = timeline;
