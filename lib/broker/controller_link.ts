@@ -27,6 +27,7 @@ export interface LinkOptions {
   readonly log: (level: "info" | "warning" | "error", text: string) => void;
 }
 
+const STRANGER = "its host key is not the one that was pinned: this may be somebody else";
 /** Milliseconds that one controller has to answer before the next is tried. */
 const CONNECT_MS = 2000;
 const FIRST_PAUSE_MS = 50;
@@ -86,8 +87,10 @@ export class ControllerLink {
     return new Promise((resolve) => {
       const client = new Client();
       let why = "the connection was closed";
+      let stranger = false;
       const end = (text?: string) => {
-        if (text !== undefined) why = text;
+        if (stranger) why = STRANGER;
+        else if (text !== undefined) why = text;
         client.end();
         socket.destroy();
       };
@@ -117,11 +120,8 @@ export class ControllerLink {
         keepaliveInterval: 0,
         algorithms: { ...SSH_ALGORITHMS, serverHostKey: [KEY_TYPE] },
         hostVerifier: (key: Buffer) => {
-          const known = pins.has(key.toString("base64"));
-          if (!known) {
-            why = "its host key is not the one that was pinned: this may be somebody else";
-          }
-          return known;
+          stranger = !pins.has(key.toString("base64"));
+          return !stranger;
         },
       });
     });

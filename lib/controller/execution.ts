@@ -157,9 +157,10 @@ export class Execution {
     const since = performance.now() - this.#limits.wait * 1000;
     const late = this.#line.filter((o) => o.since <= since);
     if (late.length === 0) return;
+    const { held } = this;
     this.#line = this.#line.filter((o) => o.since > since);
     late.forEach((o, i) => {
-      const why = `the perimeter is full: ${this.held} pinholes; ` +
+      const why = `the perimeter is full: ${held} pinholes; ` +
         `waited ${this.#limits.wait} s in line, in the end as number ${i + 1}`;
       this.#drop(o, why);
       this.#audit.add("pinhole.failed", { ...pinholeFields(o.pinhole), why });

@@ -27,6 +27,8 @@ export interface ControllerSpec {
   readonly enforcer?: string;
   /** More settings of the section `controller`, as lines of YAML. */
   readonly controller?: readonly string[];
+  /** More settings of the section `perimeter`; not without outside interfaces. */
+  readonly perimeter?: readonly string[];
   /** More lines of the configuration. */
   readonly settings?: readonly string[];
 }
@@ -96,6 +98,7 @@ export class RemoteSite {
           "  hooks: [forward]",
           `  outside: [${outside.join(", ")}]`,
           "  open_ports: [tcp/21, tcp/2121]",
+          ...(spec.perimeter ?? []).map((line) => `  ${line}`),
         ]),
         "controller:",
         spec.server === "embedded"
