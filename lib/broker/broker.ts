@@ -15,6 +15,7 @@ import { type SocketFacts, socketFacts } from "../sys/socket_facts.ts";
 import {
   acceptUnix,
   type Credentials,
+  isSeqpacket,
   MessageReceiver,
   passCredentials,
   peerCredentials,
@@ -389,6 +390,8 @@ export class Broker {
     if (sender === undefined || peer.pid !== sender.pid) {
       throw new ProtocolViolation("a channel was passed by another process than its maker");
     }
+    // A datagram socket would have no end, a listening one no messages.
+    if (!isSeqpacket(fd)) throw new ProtocolViolation("channel is not a seqpacket connection");
     const refused = this.#options.limits.take(peer.uid);
     if (refused !== undefined) {
       this.#report({

@@ -29,7 +29,7 @@ const TYPE = { stream: 1, seqpacket: 5 } as const;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
-const SO = { PASSCRED: 16, PEERCRED: 17, SNDBUF: 7 } as const;
+const SO = { TYPE: 3, SNDBUF: 7, PASSCRED: 16, PEERCRED: 17, ACCEPTCONN: 30 } as const;
 const SCM = { RIGHTS: 1, CREDENTIALS: 2 } as const;
 const MSG = { DONTWAIT: 0x40, NOSIGNAL: 0x4000, CMSG_CLOEXEC: 0x40000000, TRUNC: 0x20, CTRUNC: 8 };
 
@@ -100,6 +100,19 @@ export function peerCredentials(fd: number): Credentials {
     libc.getsockopt(fd, SOL_SOCKET, SO.PEERCRED, value, credentialsLength),
   );
   return { pid: value[0] as number, uid: value[1] as number, gid: value[2] as number };
+}
+
+const option = new Int32Array(1);
+const optionLength = new Uint32Array(1);
+
+/** True for a seqpacket socket that does not listen; together with a peer's process it is connected. */
+export function isSeqpacket(fd: number): boolean {
+  const has = (name: number, value: number) => {
+    optionLength[0] = 4;
+    return libc.getsockopt(fd, SOL_SOCKET, name, option, optionLength) === 0 &&
+      option[0] === value;
+  };
+  return has(SO.TYPE, TYPE.seqpacket) && has(SO.ACCEPTCONN, 0);
 }
 
 /** Has the kernel add the sender's credentials to each message received from now on. */

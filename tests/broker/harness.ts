@@ -72,6 +72,12 @@ export class BrokerHarness implements Disposable {
     return new FakeAgent(fd, this);
   }
 
+  /** A connection that the caller closes; by default to the broker. */
+  connectRaw(path = this.path): { readonly fd: number; readonly agent: FakeAgent } {
+    const fd = connectUnix(path, "seqpacket");
+    return { fd, agent: new FakeAgent(fd, this) };
+  }
+
   /** A new agent that has said HELLO. */
   greeted(delegate = ""): FakeAgent {
     const agent = this.connect();
