@@ -5,6 +5,7 @@
 #include "config.h"
 #include "library.h"
 #include "meet.h"
+#include "nat.h"
 #include "pinhole.h"
 #include "process.h"
 #include "real.h"
@@ -28,6 +29,7 @@ __attribute__((constructor)) static void agent_start(void) {
 		config_hide(environ);
 	if (!started)
 		return;
+	nat_read(environ);
 	meet_inherited();
 	pinhole_active = true;
 }

@@ -27,6 +27,10 @@ static const char *find(char **environment, const char *name) {
 	return NULL;
 }
 
+const char *config_variable(char **environment, const char *name) {
+	return find(environment, name);
+}
+
 void config_hide(char **environment) {
 	char **to = environment;
 	for (char **from = environment; from != NULL && *from != NULL; from++) {

@@ -39,6 +39,9 @@ extern struct config config;
  */
 bool config_read(char **environment);
 
+/* The value of a variable, or NULL. */
+const char *config_variable(char **environment, const char *name);
+
 /* A line on stderr, after the agent's name. */
 void config_say(const char *text);
 

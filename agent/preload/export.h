@@ -28,6 +28,7 @@ EXPORT int listen(int fd, int backlog);
 EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length);
 EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length);
+EXPORT int getsockname(int fd, struct sockaddr *restrict address, socklen_t *restrict length);
 EXPORT int __connect(int fd, const struct sockaddr *address, socklen_t length);
 
 EXPORT int close(int fd);

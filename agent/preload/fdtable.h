@@ -21,6 +21,7 @@ enum fd_kind {
 
 #define FD_FLAG_UDP 1u    /* a datagram socket */
 #define FD_FLAG_SENT 2u   /* where its datagrams go to does not matter any more */
+#define FD_FLAG_OUTSIDE 8u /* the program bound it to the outside address of one of ours (nat.h) */
 #define FD_FLAG_CLIENT 4u /* a client's datagram socket: whom it sends to may answer */
 
 struct fd_entry {

@@ -4,6 +4,7 @@
 #include "export.h"
 #include "fdtable.h"
 #include "meet.h"
+#include "nat.h"
 #include "pinhole.h"
 #include "process.h"
 #include "real.h"
@@ -23,8 +24,25 @@ static int result_of(int error) {
 	return -1;
 }
 
+static int bind_inside(int fd, const struct sockaddr *address, socklen_t length) {
+	if (real.bind(fd, address, length) != 0)
+		return -1;
+	int error = pinhole_bound(fd, address, length);
+	if (error == 0 && !process_is_shared()) {
+		struct fd_entry entry = fdtable_get(fd);
+		entry.flags |= FD_FLAG_OUTSIDE;
+		fdtable_set(fd, entry);
+	}
+	return result_of(error);
+}
+
 int bind(int fd, const struct sockaddr *address, socklen_t length) {
+	struct sockaddr_storage inside;
 	int result = real.bind(fd, address, length);
+	/* Told an outside address by getsockname, a program binds to that; the kernel has none of it. */
+	if (result != 0 && errno == EADDRNOTAVAIL && pinhole_active &&
+	    nat_inward(&inside, address, length))
+		return bind_inside(fd, (struct sockaddr *)&inside, length);
 	return result == 0 ? result_of(pinhole_bound(fd, address, length)) : result;
 }
 

@@ -44,6 +44,10 @@ static int bare_listen(int fd, int backlog) {
 	return (int)result(sys3(SYS_listen, fd, backlog, 0));
 }
 
+static int bare_getsockname(int fd, struct sockaddr *address, socklen_t *length) {
+	return (int)result(sys3(SYS_getsockname, fd, sys_ptr(address), sys_ptr(length)));
+}
+
 static int bare_accept(int fd, struct sockaddr *address, socklen_t *length) {
 	return (int)result(sys3(SYS_accept, fd, sys_ptr(address), sys_ptr(length)));
 }
@@ -181,6 +185,7 @@ __attribute__((aligned(4096))) union real_page real_page = {
 		.syscall = bare_syscall,
 		.socket = bare_socket,
 		.bind = bare_bind,
+		.getsockname = bare_getsockname,
 		.listen = bare_listen,
 		.accept = bare_accept,
 		.accept4 = bare_accept4,
@@ -223,6 +228,7 @@ void real_resolve(void) {
 	RESOLVE(syscall);
 	RESOLVE(socket);
 	RESOLVE(bind);
+	RESOLVE(getsockname);
 	RESOLVE(listen);
 	RESOLVE(accept);
 	RESOLVE(accept4);

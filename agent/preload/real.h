@@ -13,6 +13,7 @@ struct real_calls {
 	int (*socket)(int domain, int type, int protocol);
 	int (*bind)(int fd, const struct sockaddr *address, socklen_t length);
 	int (*listen)(int fd, int backlog);
+	int (*getsockname)(int fd, struct sockaddr *address, socklen_t *length);
 	int (*accept)(int fd, struct sockaddr *address, socklen_t *length);
 	int (*accept4)(int fd, struct sockaddr *address, socklen_t *length, int flags);
 	int (*connect)(int fd, const struct sockaddr *address, socklen_t length);

@@ -11,6 +11,7 @@ import { programKind } from "../sys/program_file.ts";
 import { callerEnvironment } from "../sys/runtime.ts";
 import { configOption, readConfig } from "./config_option.ts";
 import { CliError, EXIT } from "./exit.ts";
+import { natVariables } from "./run_nat.ts";
 import { chooseWay, TRACE_CHOICES } from "./run_trace.ts";
 
 interface RunOptions {
@@ -18,6 +19,7 @@ interface RunOptions {
   readonly delegate?: string;
   readonly control?: string;
   readonly trace?: (typeof TRACE_CHOICES)[number];
+  readonly natAware?: boolean;
   readonly dryRun?: boolean;
 }
 
@@ -44,6 +46,7 @@ export function register(parent: Command): void {
       new Option("--trace <way>", "how its calls are seen (default: preload, where that works)")
         .choices(TRACE_CHOICES),
     )
+    .option("--nat-aware", "have it announce the outside addresses of the configuration's nat")
     .option("-n, --dry-run", "print the environment and command, run nothing")
     .passThroughOptions()
     .addHelpText(
@@ -56,7 +59,7 @@ code. When the broker is not reachable it runs all the same, only without pinhol
 }
 
 function run(program: string, args: string[], options: RunOptions): Promise<void> {
-  const { config } = readConfig(options.config);
+  const { config, file } = readConfig(options.config);
   checkNames(options);
   const caller = callerEnvironment();
   const search = caller["PATH"] ?? "/usr/bin:/bin";
@@ -67,9 +70,11 @@ function run(program: string, args: string[], options: RunOptions): Promise<void
   const user = { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 };
   const kind = programKind(path, user, (name) => findProgram(name, search));
   const socket = `${config.run_dir}/agent.sock`;
-  const start = chooseWay(options.trace, kind, user) === "seccomp"
+  const way = chooseWay(options.trace, kind, user);
+  const nat = options.natAware === true ? natVariables(config.nat, way, file) : {};
+  const start = way === "seccomp"
     ? traced(path, args, socket, options)
-    : preloaded(path, args, socket, options, caller["LD_PRELOAD"]);
+    : preloaded(path, args, socket, options, caller["LD_PRELOAD"], nat);
   if (options.dryRun === true) return show(start);
   try {
     execute(start.path, start.args, { ...caller, ...start.added });
@@ -89,6 +94,7 @@ function preloaded(
   socket: string,
   options: RunOptions,
   preload: string | undefined,
+  nat: Readonly<Record<string, string>>,
 ): Start {
   const agent = agentLibraryPath();
   const added = {
@@ -96,6 +102,7 @@ function preloaded(
     DIAPER_SOCKET: socket,
     ...(options.delegate === undefined ? {} : { DIAPER_DELEGATE: options.delegate }),
     ...(options.control === undefined ? {} : { DIAPER_CONTROL: options.control }),
+    ...nat,
   };
   return { path, args, added };
 }
