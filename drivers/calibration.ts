@@ -41,7 +41,7 @@ export interface CalibrationOptions {
   readonly seconds: number;
   /** Most pinholes to have open. */
   readonly most: number;
-  /** Times that each point is measured. */
+  /** Times that each point is measured, if there is the time. */
   readonly rounds: number;
   /** The clock, in milliseconds. */
   readonly now?: () => number;
@@ -54,6 +54,8 @@ const SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000
 const EXISTING = [0, 10, 100, 1000, 10_000, 100_000, 1_000_000];
 /** Pinholes opened at once to fill the enforcer, where its best batch is smaller. */
 const FILL = 5000;
+/** Share of a series' time after which a point gets no further round. */
+const SHARE = 0.02;
 /** Seconds that the kernel would keep what a measurement left behind. */
 const LEASE = 3600;
 
@@ -123,7 +125,10 @@ class Meter {
     let done = 0;
     for (const count of counts) {
       if (this.#now() > end) break;
-      for (; done < count; done++) spent += await this.#timed(changes(done, 1, "open"));
+      for (; done < count && this.#now() <= end; done++) {
+        spent += await this.#timed(changes(done, 1, "open"));
+      }
+      if (done < count) break;
       points.push({ count, seconds: digits(spent) });
     }
     await this.#drain(0, done);
@@ -148,10 +153,12 @@ class Meter {
     let held = 0;
     for (const count of counts) {
       if (this.#now() > end) break;
-      for (; held < count; held = Math.min(count, held + Math.max(FILL, batch))) {
+      while (held < count && this.#now() <= end) {
         const more = Math.min(count - held, Math.max(FILL, batch));
         await this.#apply(changes(held, more, "open"));
+        held += more;
       }
+      if (held < count) break;
       points.push(await this.#point(batch, count));
     }
     await this.#drain(0, held);
@@ -161,7 +168,10 @@ class Meter {
   async #point(batch: number, existing: number): Promise<BatchPoint> {
     this.#options.progress?.(`batches of ${batch} with ${existing} open`);
     const times: number[] = [];
+    // A slow device gets fewer rounds, and more points instead.
+    const end = this.#now() + this.#options.seconds * 1000 * SHARE;
     for (let round = 0; round < this.#options.rounds; round++) {
+      if (round > 0 && this.#now() > end) break;
       times.push(await this.#timed(changes(existing, batch, "open")));
       await this.#apply(changes(existing, batch, "close"));
     }
