@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { AuditTrail, pinholeFields, requestFields } from "../controller/audit.ts";
+import { type AuditTrail, pinholeFields, requestFields } from "../controller/audit.ts";
+import { openAuditTrail } from "../controller/syslog.ts";
 import type { Config } from "../controller/config.ts";
 import type { ControlRequest } from "../controller/control_protocol.ts";
 import { ControlRefusal, ControlServer } from "../controller/control_server.ts";
@@ -53,7 +54,7 @@ export class AgentBroker implements Role, Part {
   constructor(options: AgentBrokerOptions) {
     this.#options = options;
     const { config, log } = options;
-    this.#audit = new AuditTrail(`${config.log_dir}/audit.jsonl`);
+    this.#audit = openAuditTrail(config);
     const identity = {
       broker: readIdentity(`${config.state_dir}/broker_id`),
       boot: bootId(),

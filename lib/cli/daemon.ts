@@ -4,13 +4,17 @@
  * @module
  */
 import type { Logger } from "@logtape/logtape";
+import { type Config, parseEndpoint } from "../controller/config.ts";
 import type { FirstOrder, LaterOrder, News } from "../controller/orders.ts";
 import { libc } from "../sys/libc.ts";
 import { startWorker } from "../sys/runtime.ts";
 import { notifySystemd } from "../sys/systemd.ts";
 import { sendUnix, unixPair } from "../sys/unix_socket.ts";
 import { daemonLog } from "./daemon_log.ts";
+import { askForOne } from "./control_client.ts";
+import { readStatus } from "./daemon_data.ts";
 import { CliError, EXIT } from "./exit.ts";
+import { serveMetrics } from "./metrics.ts";
 
 /** What a role's main thread does at certain times. */
 export interface DaemonHooks {
@@ -32,6 +36,7 @@ export class Daemon {
   readonly #pair = unixPair("stream");
   readonly #hooks: DaemonHooks;
   #stopping = false;
+  #metrics: Deno.HttpServer | undefined;
 
   /** @param role the data plane's name in main.ts. */
   constructor(role: string, hooks: DaemonHooks) {
@@ -48,6 +53,7 @@ export class Daemon {
     try {
       await this.#serve({ ...order, wake: this.#pair[1] });
     } finally {
+      await this.#metrics?.shutdown();
       this.#hooks.stopping?.();
       for (const [signal, handler] of signals) Deno.removeSignalListener(signal, handler);
       this.#worker.terminate();
@@ -80,7 +86,7 @@ export class Daemon {
         const news = event.data;
         if (news.news === "log") this.say(news.level, news.text);
         else if (news.news === "reload") void this.#reload();
-        else if (news.news === "ready") this.#ready().catch(reject);
+        else if (news.news === "ready") this.#ready(order.config).catch(reject);
         else if (news.news === "stopped") resolve();
         else reject(new CliError(EXIT.FAILED, news.message, news.next));
       };
@@ -88,9 +94,25 @@ export class Daemon {
     });
   }
 
-  async #ready(): Promise<void> {
+  async #ready(config: Config): Promise<void> {
     await this.#hooks.ready(this);
+    this.#serveMetrics(config);
     notifySystemd("READY=1");
+  }
+
+  /** Without them the daemon does its work all the same: another one may have the port. */
+  #serveMetrics(config: Config): void {
+    if (config.metrics === "off") return;
+    const status = async () => readStatus(await askForOne(config, { op: "status" }));
+    try {
+      this.#metrics = serveMetrics(parseEndpoint(config.metrics), status);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.log.warning("no metrics at {address}: {why}; set metrics in diaper.yaml(5)", {
+        address: config.metrics,
+        why,
+      });
+    }
   }
 
   #stop(): void {

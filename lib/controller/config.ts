@@ -31,15 +31,22 @@ const port = z.string().regex(/^(tcp|udp)\/([1-9][0-9]{0,4})$/, {
   return { protocol, port: Number(number) };
 }).refine((p) => p.port <= 65535, { error: "expected a port between 1 and 65535" });
 
-const endpoint = z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[1-9][0-9]{0,4}$/, {
-  error: 'expected an address and port such as "192.0.2.1:7422" or "[2001:db8::1]:7422"',
-}).transform((text) => {
+/** An address and port as they stand in the file. */
+export function parseEndpoint(text: string): { readonly host: string; readonly port: number } {
   const colon = text.lastIndexOf(":");
   return {
     host: text.slice(0, colon).replace(/^\[|\]$/g, ""),
     port: Number(text.slice(colon + 1)),
   };
-}).refine((e) => e.port <= 65535, { error: "expected a port between 1 and 65535" });
+}
+
+const endpointText = z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[1-9][0-9]{0,4}$/, {
+  error: 'expected an address and port such as "192.0.2.1:7422" or "[2001:db8::1]:7422"',
+}).refine((text) => parseEndpoint(text).port <= 65535, {
+  error: "expected a port between 1 and 65535",
+});
+
+const endpoint = endpointText.transform(parseEndpoint);
 
 const ipv4 = z.ipv4({ error: "expected an IPv4 address" });
 
@@ -113,6 +120,10 @@ const schema = z.strictObject({
   }).prefault({}),
   /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
   enforcer: z.record(z.string(), z.unknown()).default({}),
+  /** Where /metrics and /healthz are; "off": nowhere. */
+  metrics: z.union([z.literal("off"), endpointText]).default("127.0.0.1:9722"),
+  /** Where audit events go besides the file: a datagram socket such as /dev/log, or address:port. */
+  syslog: z.union([z.literal("off"), absolutePath, endpointText]).default("off"),
   history: z.strictObject({
     keep: duration.default(30 * 86400),
     max: z.int().min(0).max(100_000_000).default(1_000_000),

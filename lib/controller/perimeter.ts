@@ -7,7 +7,8 @@
 import type { Enforcer } from "../../drivers/enforcer.ts";
 import { HostSide } from "../broker/host_side.ts";
 import { Poller } from "../sys/epoll.ts";
-import { AuditTrail } from "./audit.ts";
+import type { AuditTrail } from "./audit.ts";
+import { openAuditTrail } from "./syslog.ts";
 import type { PolicySource } from "./authorization.ts";
 import type { Config } from "./config.ts";
 import { ControlServer } from "./control_server.ts";
@@ -66,7 +67,7 @@ export class Perimeter implements Role {
   constructor(options: PerimeterOptions) {
     this.#options = options;
     const { config, enforcer, log } = options;
-    this.#audit = new AuditTrail(`${config.log_dir}/audit.jsonl`);
+    this.#audit = openAuditTrail(config);
     this.#ledger = new Ledger(`${config.state_dir}/ledger.db`);
     this.#controller = new Controller({
       config,

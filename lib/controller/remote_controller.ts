@@ -6,7 +6,8 @@
  */
 import type { Enforcer } from "../../drivers/enforcer.ts";
 import { Poller } from "../sys/epoll.ts";
-import { AuditTrail } from "./audit.ts";
+import type { AuditTrail } from "./audit.ts";
+import { openAuditTrail } from "./syslog.ts";
 import type { PolicySource } from "./authorization.ts";
 import { BrokerSessions } from "./broker_sessions.ts";
 import type { Config } from "./config.ts";
@@ -54,7 +55,7 @@ export class RemoteController implements Role {
   constructor(options: RemoteControllerOptions) {
     this.#options = options;
     const { config, enforcer, log } = options;
-    this.#audit = new AuditTrail(`${config.log_dir}/audit.jsonl`);
+    this.#audit = openAuditTrail(config);
     this.#ledger = new Ledger(`${config.state_dir}/ledger.db`);
     this.#controller = new Controller({
       config,

@@ -168,3 +168,44 @@ Deno.test({
       assert.deepEqual(opened(controller), []);
     }),
 });
+
+Deno.test({
+  name: "remote breaks: monitoring and syslog see what happens, on loopback alone (needs root)",
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await Lab.create({
+      outside: [{ name: "out", addresses: [SOURCE] }],
+      inside: [{ name: "in", addresses: [INSIDE] }],
+    });
+    const log = lab.path("syslog");
+    const reader = lab.perimeter.spawn("python3", [
+      "-uc",
+      "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind(sys.argv[1])\n" +
+      "print('ready')\nwhile True: print(s.recv(65536).decode())",
+      log,
+    ]);
+    await reader.waitForLine(/^ready$/);
+    const site = await RemoteSite.start(lab, {
+      server: "embedded",
+      policy: [`allow host1 root tcp ${SOURCE} * ${INSIDE} 1024-65535`],
+      delegates: ["host1"],
+      settings: [`syslog: ${log}`],
+    }, ["out"]);
+    const broker = await site.broker(lab.host("in"), "host1");
+    const load = await startLoad(lab, lab.host("out"), lab.host("in"), broker, "hold", 2);
+    await reader.waitForLine(/^<86>1 \S+Z \S+ diaper \d+ pinhole\.opened - \{.*"id":2,/);
+    const get = async (host: string, path: string) =>
+      (await lab.host(host).run("curl", ["-sS", "-m", "5", `http://127.0.0.1:9722${path}`])).stdout;
+    assert.match(await get("perimeter", "/metrics"), /^diaper_pinholes\{state="open"\} 2$/m);
+    assert.match(await get("perimeter", "/metrics"), /^diaper_brokers 1$/m);
+    assert.equal(await get("perimeter", "/healthz"), "ok\n");
+    assert.match(
+      await get("in", "/metrics"),
+      /^diaper_controller_connected\{delegate="host1"\} 1$/m,
+    );
+    await site.controller.stop();
+    await broker.waitForEvent((e) => e.event_type === "controller.lost");
+    assert.match(await get("in", "/healthz"), /nothing can be opened in the name of host1/);
+    await load.stop("SIGKILL");
+  },
+});
