@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -59,22 +60,57 @@ static bool pause_shortly(struct __kernel_timespec *left) {
 	return true;
 }
 
+/* struct ucred */
+struct identity {
+	int32_t pid;
+	uint32_t uid;
+	uint32_t gid;
+};
+
+struct ancillary {
+	struct cmsghdr rights;
+	int fd;
+	int zero;
+	struct cmsghdr credentials;
+	struct identity identity;
+	int end;
+};
+
+_Static_assert(offsetof(struct ancillary, fd) == CMSG_LEN(0), "CMSG_DATA");
+_Static_assert(offsetof(struct ancillary, credentials) == CMSG_SPACE(sizeof(int)), "CMSG_NXTHDR");
+
+/* The message's ancillary data; returns its length. */
+static size_t attach(struct ancillary *to, int fd) {
+	uint32_t user = (uint32_t)sys3(SYS_geteuid, 0, 0, 0);
+	*to = (struct ancillary){
+	    .rights = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS},
+	    .fd = fd,
+	};
+	/* The kernel would name the real user: still root, in a server that puts on its client's rights by
+	 * seteuid. It takes the effective one when it is told, and no others' (unix(7)). */
+	if (user == (uint32_t)sys3(SYS_getuid, 0, 0, 0))
+		return offsetof(struct ancillary, credentials);
+	to->credentials = (struct cmsghdr){
+	    .cmsg_len = CMSG_LEN(sizeof to->identity),
+	    .cmsg_level = SOL_SOCKET,
+	    .cmsg_type = 2, /* SCM_CREDENTIALS */
+	};
+	to->identity = (struct identity){
+	    .pid = (int32_t)sys3(SYS_getpid, 0, 0, 0),
+	    .uid = user,
+	    .gid = (uint32_t)sys3(SYS_getegid, 0, 0, 0),
+	};
+	return sizeof *to;
+}
+
 enum message_result message_send(int socket, const struct wire_header *header, int fd,
                                  struct __kernel_timespec *left) {
 	struct iovec data = {.iov_base = (void *)(uintptr_t)header, .iov_len = header->length};
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
+	struct ancillary ancillary;
 	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
 	if (fd >= 0) {
-		memset(&control, 0, sizeof control);
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-		message.msg_control = &control;
-		message.msg_controllen = sizeof control;
+		message.msg_control = &ancillary;
+		message.msg_controllen = attach(&ancillary, fd);
 	}
 	for (;;) {
 		long sent = sys3(SYS_sendmsg, socket, sys_ptr(&message), MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -163,10 +163,10 @@ export class Machine {
 
   /** Starts a program as a user. */
   start(
-    user: keyof typeof ACCOUNTS,
+    user: keyof typeof ACCOUNTS | "root",
     command: readonly string[],
   ): UserProgram {
-    const id = ACCOUNTS[user];
+    const id = user === "root" ? 0 : ACCOUNTS[user];
     return new UserProgram(
       this,
       new Deno.Command("setpriv", {
@@ -181,7 +181,7 @@ export class Machine {
 
   /** Runs a program as a user to its end; its input is empty. */
   async run(
-    user: keyof typeof ACCOUNTS,
+    user: keyof typeof ACCOUNTS | "root",
     command: readonly string[],
   ): Promise<Outcome> {
     return await this.start(user, command).end();

@@ -5,6 +5,7 @@ import { runInside } from "./namespace.ts";
 const MODULES = {
   "install.ts": "diaper wrap installs, lists and removes",
   "lftp.ts": "lftp, active, wrapped: end to end",
+  "server.ts": "servers of root that drop their rights",
   "attacks.ts": "attacks on local authentication are refused and reported",
 };
 

@@ -48,6 +48,29 @@ static void show_rights(void) {
 	printf("exe %zd\n", readlink("/proc/self/exe", link, sizeof link));
 }
 
+/* What a server does that root has started: puts on a user's rights, and asks. */
+static void drop(const char *how, uid_t user) {
+	int result = -1;
+	if (setegid(user) != 0)
+		perror("setegid");
+	if (strcmp(how, "setuid") == 0)
+		result = setuid(user);
+	else if (strcmp(how, "seteuid") == 0)
+		result = seteuid(user);
+	else if (strcmp(how, "setreuid") == 0)
+		result = setreuid((uid_t)-1, user);
+	else if (strcmp(how, "setresuid") == 0)
+		result = setresuid(user, user, user);
+	else if (strcmp(how, "setresuid-saved") == 0)
+		result = setresuid(user, user, 0);
+	printf("%s %d\n", how, result);
+	ask();
+	if (strcmp(how, "seteuid") == 0) {
+		printf("back %d\n", seteuid(0));
+		ask();
+	}
+}
+
 static int is_channel(int fd) {
 	int type = 0, domain = 0;
 	socklen_t length = sizeof type;
@@ -94,7 +117,9 @@ int main(int argc, char **argv) {
 		fflush(stdout);
 		if (fork() == 0)
 			return ask(), fflush(stdout), 0;
-	} else if (strcmp(what, "rights") == 0)
+	} else if (strcmp(what, "drop") == 0)
+		drop(argv[2], (uid_t)atoi(argv[3]));
+	else if (strcmp(what, "rights") == 0)
 		show_rights();
 	else if (strcmp(what, "crash") == 0)
 		fflush(stdout), abort();
