@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type BpfFunction, compileBpf } from "../net/bpf.ts";
+import { BpfError, type BpfFunction, type BpfInstruction, compileBpf } from "../net/bpf.ts";
 import { compileFilter, FilterError } from "../sys/libpcap.ts";
 
 /** A registered frame, which a scanner can have sent, whole and as it is. */
@@ -46,6 +46,8 @@ export interface FrameFilter {
    */
   readonly tagged: boolean;
   readonly match: BpfFunction;
+  /** As the kernel takes it. */
+  readonly program: readonly BpfInstruction[];
 }
 
 /**
@@ -54,11 +56,15 @@ export interface FrameFilter {
  * @throws {FilterError} when it is not one.
  */
 export function frameFilter(text: string, linkType: number): FrameFilter {
-  return {
-    text,
-    tagged: /\bvlan\b/.test(text),
-    match: compileBpf(compileFilter(text, linkType)),
-  };
+  const program = compileFilter(text, linkType);
+  try {
+    return { text, tagged: /\bvlan\b/.test(text), program, match: compileBpf(program) };
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    // libpcap makes loops for `protochain`, which no kernel runs.
+    const what = `filter ${JSON.stringify(text)}: ${error.message}`;
+    throw new FilterError(what, "write it without protochain", { cause: error });
+  }
 }
 
 /** What became of a request for frames. */

@@ -70,6 +70,8 @@ export interface PacketSocketOptions {
   readonly receiveBuffer?: number;
   /** Only frames that this program matches come at all. */
   readonly filter?: readonly BpfInstruction[];
+  /** For sending only: nothing is received. */
+  readonly sendOnly?: boolean;
 }
 
 /** What the kernel counts. */
@@ -137,7 +139,7 @@ export class PacketSocket {
       if (options.filter !== undefined) this.setFilter(options.filter);
       const address = new DataView(new ArrayBuffer(20));
       address.setUint16(0, AF_PACKET, true);
-      address.setUint16(2, ETH_P_ALL);
+      if (options.sendOnly !== true) address.setUint16(2, ETH_P_ALL);
       address.setInt32(4, index, true);
       check(`bind to ${name}`, libc.bind(this.fd, address, 20));
       const membership = new DataView(new ArrayBuffer(16));
