@@ -79,7 +79,7 @@ const verbs: readonly Verb[] = [
   },
   {
     name: "ni",
-    summary: "run the NI kernel and its scanners over a capture",
+    summary: "run the NI kernel and its scanners, inline or over a capture",
     load: () => import("./lib/cli/ni.ts"),
   },
   {
@@ -115,6 +115,7 @@ const verbs: readonly Verb[] = [
 
 /** What a worker does, by its name (startWorker). */
 const roles: Readonly<Record<string, () => Promise<unknown>>> = {
+  ni: () => import("./lib/ni/worker.ts"),
   perimeter: () => import("./lib/controller/worker.ts"),
   controller: () => import("./lib/controller/controller_worker.ts"),
   broker: () => import("./lib/broker/broker_worker.ts"),

@@ -1,11 +1,12 @@
 /**
- * `diaper ni`: the NI kernel over a capture.
+ * `diaper ni`: the NI kernel, between two interfaces or over a capture.
  *
  * @module
  */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { CaptureError } from "../net/capture.ts";
 import { builtInScanners, scannerCommand, usualRights } from "../ni/catalogue.ts";
+import type { OnExit } from "../ni/inline.ts";
 import { type OfflineResult, runOffline } from "../ni/offline.ts";
 import type { ScannerRights } from "../ni/rights.ts";
 import { AssetError } from "../sys/assets.ts";
@@ -15,7 +16,10 @@ import { CliError, EXIT } from "./exit.ts";
 import { printJson, printLine, printMessage, visible } from "./output.ts";
 
 interface NiOptions {
-  readonly read: string;
+  readonly read?: string;
+  readonly host?: string;
+  readonly net?: string;
+  readonly onExit: OnExit;
   readonly write?: string;
   readonly scanner?: string[];
   readonly prevent?: string[];
@@ -27,10 +31,15 @@ interface NiOptions {
 export function register(parent: Command): void {
   parent.command("ni")
     .description(
-      "Run the NI kernel and its scanners over a capture: alerts on stdout, what would have been " +
-        "forwarded in a capture.",
+      "Run the NI kernel and its scanners between a host and its network, or over a capture.",
     )
-    .requiredOption("-r, --read <file>", "the capture (pcap or pcapng)")
+    .option("--host <interface>", "the interface to the host")
+    .option("--net <interface>", "the interface to the network")
+    .addOption(
+      new Option("--on-exit <state>", "what the wire does when the NI kernel is gone")
+        .choices(["open", "closed"]).default("closed"),
+    )
+    .option("-r, --read <file>", "a capture (pcap or pcapng) in place of interfaces")
     .option("-w, --write <file>", "write the frames that leave the NI (.pcapng: nanoseconds)")
     .option("--scanner <name...>", `scanners to run: ${names()}`)
     .option("--prevent <filter...>", "drop frames of a pcap-filter(7) expression")
@@ -40,6 +49,13 @@ export function register(parent: Command): void {
       prefixes,
     )
     .option("--json", "print JSON lines")
+    .addHelpText(
+      "after",
+      `
+Inline it stays in the foreground; SIGTERM and SIGINT stop it, SIGUSR2 prints its counters. Frames that
+no rule covers never leave the kernel. "closed": with the NI kernel gone nothing is forwarded; "open":
+everything is, until the NI kernel is back. Both hold after kill -9 as well.`,
+    )
     .action(ni);
 }
 
@@ -52,25 +68,56 @@ function prefixes(text: string, before: string[] | undefined): string[] {
   return [...before ?? [], text];
 }
 
-function ni(options: NiOptions): void {
+async function ni(options: NiOptions): Promise<void> {
+  const inline = options.host !== undefined && options.net !== undefined;
+  const wrong = inline
+    ? options.read !== undefined || options.write !== undefined
+    : options.read === undefined || options.host !== undefined || options.net !== undefined;
+  if (wrong) {
+    throw new CliError(
+      EXIT.USAGE,
+      "ni works between two interfaces or over a capture",
+      "give --host and --net, or --read",
+    );
+  }
   const scanners = new Map((options.scanner ?? []).map((name, place) => {
     const rights = rightsOf(name);
     return [name, { rights, command: withAdvice(() => scannerCommand(name, rights, place)) }];
   }));
-  const result = withAdvice(() =>
-    runOffline({
-      read: options.read,
-      write: options.write,
-      prevent: (options.prevent ?? []).map((filter, i) => ({ name: `prevent ${i + 1}`, filter })),
+  const prevent = (options.prevent ?? []).map((filter, i) => ({
+    name: `prevent ${i + 1}`,
+    filter,
+  }));
+  if (inline) {
+    const { runInline } = await import("./ni_inline.ts");
+    return await runInline({
+      host: options.host as string,
+      net: options.net as string,
+      onExit: options.onExit,
+      prevent,
       scanners,
       hostNetworks: options.hostNet ?? [],
-      event: (event) => options.json === true ? printJson(event) : printLine(eventLine(event)),
+    }, (event) => show(event, options));
+  }
+  const result = withAdvice(() =>
+    runOffline({
+      read: options.read as string,
+      write: options.write,
+      prevent,
+      scanners,
+      hostNetworks: options.hostNet ?? [],
+      event: (event) => show(event, options),
       log: (text) => printMessage(visible(text)),
     })
   );
   summarize(result);
   if (result.failures.length === 0) return;
   throw new CliError(EXIT.FAILED, result.failures.join("\n"), "see the scanner's messages above");
+}
+
+function show(event: Readonly<Record<string, unknown>>, options: NiOptions): void {
+  if (options.json === true) printJson(event);
+  else printLine(eventLine(event));
 }
 
 function rightsOf(name: string): ScannerRights {

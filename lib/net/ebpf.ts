@@ -154,33 +154,57 @@ export class EbpfAssembler {
   }
 
   /**
-   * The program as the kernel takes it.
+   * The program as the kernel takes it: without instructions that are never reached, which it refuses.
    *
    * @throws {RangeError} when a label is missing, or too far away.
    */
   bytes(): Uint8Array<ArrayBuffer> {
-    const view = new DataView(new ArrayBuffer(this.#instructions.length * 8));
+    const reached = this.#reached();
+    // Where each instruction is in the result.
+    const place: number[] = [];
+    let length = 0;
+    for (let i = 0; i < this.#instructions.length; i++) {
+      place.push(length);
+      if (reached[i] === true) length++;
+    }
+    const view = new DataView(new ArrayBuffer(length * 8));
     this.#instructions.forEach((instruction, i) => {
-      if (instruction === undefined) return; // the upper half of a 64-bit load: 0
+      // The upper half of a 64-bit load is 0.
+      if (instruction === undefined || reached[i] !== true) return;
       const { code, destination, source, offset, constant } = instruction;
-      view.setUint8(i * 8, code);
-      view.setUint8(i * 8 + 1, destination | (source << 4));
-      view.setInt16(
-        i * 8 + 2,
-        typeof offset === "number" ? offset : this.#distance(i, offset),
-        true,
-      );
-      view.setInt32(i * 8 + 4, constant | 0, true);
+      const at = place[i] as number;
+      const distance = typeof offset === "number"
+        ? offset
+        : (place[this.#target(offset)] as number) - at - 1;
+      if (distance > 32_767 || distance < -32_768) {
+        throw new RangeError(`${offset} is too far away`);
+      }
+      view.setUint8(at * 8, code);
+      view.setUint8(at * 8 + 1, destination | (source << 4));
+      view.setInt16(at * 8 + 2, distance, true);
+      view.setInt32(at * 8 + 4, constant | 0, true);
     });
     return new Uint8Array(view.buffer);
   }
 
-  #distance(from: number, label: string): number {
+  #reached(): boolean[] {
+    const reached: boolean[] = [];
+    const todo = [0];
+    for (let i = todo.pop(); i !== undefined; i = todo.pop()) {
+      if (reached[i] === true || i >= this.#instructions.length) continue;
+      reached[i] = true;
+      const instruction = this.#instructions[i];
+      if (instruction?.code === EXIT) continue;
+      if (typeof instruction?.offset === "string") todo.push(this.#target(instruction.offset));
+      if (instruction?.code !== CLASS.JMP) todo.push(i + 1);
+    }
+    return reached;
+  }
+
+  #target(label: string): number {
     const to = this.#labels.get(label);
     if (to === undefined) throw new RangeError(`Cannot find the label ${label}`);
-    const distance = to - from - 1;
-    if (distance > 32_767 || distance < -32_768) throw new RangeError(`${label} is too far away`);
-    return distance;
+    return to;
   }
 
   #add(

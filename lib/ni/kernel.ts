@@ -7,6 +7,8 @@
  *
  * @module
  */
+import type { BpfInstruction } from "../net/bpf.ts";
+import type { ScanRule } from "./fast_path.ts";
 import { Packet, TCP } from "../net/packet.ts";
 import type { FrameMemory } from "../sys/packet_socket.ts";
 import { flowId, flowKey } from "./flow_id.ts";
@@ -257,6 +259,40 @@ export class NiKernel {
     }
   }
 
+  /** The prevent rules as the kernel takes them. */
+  preventPrograms(): (readonly BpfInstruction[])[] {
+    return this.#prevent.map(({ program }) => program);
+  }
+
+  /** Which frames must come here: what scanners subscribed to, and what one that is not there would contain. */
+  scanRules(): ScanRule[] {
+    return this.#slots.flatMap((slot) => {
+      const grants = slot.session?.grants ?? slot.grants;
+      if (grants.length === 0) {
+        return slot.checker.contain.map(({ program }) => ({
+          asked: program,
+          within: [MATCHES_ALL],
+        }));
+      }
+      return grants.flatMap((grant) =>
+        grant.right === undefined ? [] : [{
+          asked: grant.asked.program,
+          within: grant.within.map(({ program }) => program),
+        }]
+      );
+    });
+  }
+
+  /** Differs whenever {@link scanRules} may have changed. */
+  grantsVersion(): string {
+    return this.#slots.map((slot) => {
+      const grants = slot.session?.grants ?? slot.grants;
+      return grants.map((g) => g.right === undefined ? "-" : `${g.right} ${g.asked.text}`).join(
+        ",",
+      );
+    }).join(";");
+  }
+
   #slot(name: string): Slot {
     const slot = this.#scanners.get(name);
     if (slot === undefined) throw new RangeError(`Cannot find a scanner named ${name}`);
@@ -469,6 +505,9 @@ export class NiKernel {
     return false;
   }
 }
+
+/** A program that matches every frame. */
+const MATCHES_ALL: readonly BpfInstruction[] = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
 
 /** Finished flows that are remembered of each scanner; of older ones it sees more than it must. */
 const MOST_FINISHED = 65_536;

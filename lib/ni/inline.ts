@@ -1,0 +1,415 @@
+/**
+ * The NI kernel between two interfaces: what nobody watches is forwarded by the kernel's part of it (fast_path.ts), the
+ * rest comes here, is scanned, and goes out of the other port.
+ *
+ * @module
+ */
+import { EPOLL, type Poller } from "../sys/epoll.ts";
+import { type InterfaceState, readInterface, setInterfaceUp } from "../sys/interfaces.ts";
+import { E, SystemError } from "../sys/libc.ts";
+import { PacketSocket, SendQueue } from "../sys/packet_socket.ts";
+import { createVeth, deleteLink, forwardAll, stopForwarding } from "../sys/rtnetlink.ts";
+import { FastPath, type FastPathRules } from "./fast_path.ts";
+import { type Direction, FrameRef } from "./frame.ts";
+import { NiKernel, type PreventRule } from "./kernel.ts";
+import type { ScannerRights } from "./rights.ts";
+import { ScannerHost } from "./scanner_host.ts";
+
+/** What the wire does when the NI kernel is gone. */
+export type OnExit = "open" | "closed";
+
+/** How an NI is to stand between two interfaces. */
+export interface InlineOptions {
+  /** Interface to the host, and to the network. */
+  readonly host: string;
+  readonly net: string;
+  readonly prevent: readonly PreventRule[];
+  readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
+  readonly hostNetworks: readonly string[];
+  readonly onExit: OnExit;
+  readonly event: (event: Readonly<Record<string, unknown>>) => void;
+  readonly log: (level: "info" | "warning" | "error", text: string) => void;
+}
+
+/** An NI that cannot be; `next` says what to do. */
+export class NiError extends Error {
+  override readonly name = "NiError";
+  readonly next: string;
+  constructor(message: string, next: string, options?: ErrorOptions) {
+    super(message, options);
+    this.next = next;
+  }
+}
+
+/** What one port has done. */
+export interface PortStatus {
+  readonly interface: string;
+  readonly running: boolean;
+  /** Frames that the kernel forwarded by itself, and those that came to user space. */
+  readonly forwarded: { readonly frames: number; readonly bytes: number };
+  readonly scanned: { readonly frames: number; readonly bytes: number };
+  /** Frames that were lost on the way to user space, since it was too slow. */
+  readonly dropped: number;
+  /** Frames that could not be sent out of this port, by why. */
+  readonly unsent: Readonly<Record<string, number>>;
+}
+
+/** Bytes of the largest frame that a virtual cable takes. */
+const CABLE_MTU = 65_535;
+/** Batches taken from one port before the other has its turn. */
+const BATCHES = 4;
+/** Milliseconds between two looks at what is due. */
+const TICK = 100;
+/** How long a link that is away is looked for again. Milliseconds. */
+const LINK_CHECK = 1000;
+
+interface Port {
+  readonly direction: Direction;
+  readonly state: InterfaceState;
+  /** Name of the cable's near end, which the fast path sends to. */
+  readonly cable: string;
+  readonly receive: PacketSocket;
+  readonly send: PacketSocket;
+  readonly queue: SendQueue;
+  fastPath: FastPath | undefined;
+  peer: Port | undefined;
+}
+
+/** The NI kernel, inline. */
+export class InlineNi {
+  readonly #options: InlineOptions;
+  readonly #poller: Poller;
+  readonly #kernel: NiKernel;
+  readonly #host: ScannerHost;
+  readonly #ports: readonly [Port, Port];
+  readonly #frame = new FrameRef();
+  #grants = "";
+  #nextTick = 0;
+  #nextLinkCheck = 0;
+
+  /** @throws {NiError} {SystemError} {FilterError} when it cannot stand there. */
+  constructor(options: InlineOptions, poller: Poller) {
+    this.#options = options;
+    this.#poller = poller;
+    this.#kernel = new NiKernel({
+      linkType: 1,
+      // The fast path drops them; what comes here all the same (see #rules) is dropped here.
+      prevent: options.prevent,
+      scanners: new Map([...options.scanners].map(([name, { rights }]) => [name, rights])),
+      hostNetworks: options.hostNetworks,
+    }, {
+      forward: (memory, start, end, direction) =>
+        this.#port(direction).queue.add(memory, start, end),
+      event: options.event,
+      broken: (name, why) => this.#host.break(name, why),
+    });
+    this.#host = new ScannerHost(this.#kernel, poller, options.scanners, {
+      ended: (name, why, again) => this.#scannerEnded(name, why, again),
+      message: (name, line) => options.log("info", `scanner ${name}: ${line}`),
+    });
+    const [host, net] = [this.#look(options.host), this.#look(options.net)];
+    if (host.mtu !== net.mtu) {
+      throw new NiError(
+        `${host.name} takes packets of ${host.mtu} bytes and ${net.name} of ${net.mtu}`,
+        `ip link set ${net.name} mtu ${host.mtu}, or the other way round`,
+      );
+    }
+    this.#ports = this.#open(host, net);
+  }
+
+  /** Begins to forward. */
+  start(): void {
+    const [host, net] = this.#ports;
+    this.#clock();
+    try {
+      host.fastPath = this.#attach(host, net);
+      net.fastPath = this.#attach(net, host);
+    } catch (error) {
+      this.close();
+      if (!(error instanceof SystemError) || error.code !== E.INVAL) throw error;
+      throw new NiError(
+        "This kernel cannot attach the fast path",
+        "use Linux 6.6 or later",
+        { cause: error },
+      );
+    }
+    // Underneath the programs, for the time when they are gone.
+    if (this.#options.onExit === "open") {
+      forwardAll(host.state.index, net.state.index);
+      forwardAll(net.state.index, host.state.index);
+    } else {
+      for (const { state } of this.#ports) stopForwarding(state.index);
+    }
+    for (const port of this.#ports) {
+      this.#poller.add(port.receive.fd, EPOLL.IN, () => this.#receive(port));
+    }
+    this.#host.start();
+  }
+
+  /** Milliseconds that may pass before {@link work} must be called again. */
+  timeout(): number {
+    const wake = this.#kernel.nextWake();
+    const now = Date.now();
+    return Math.max(0, Math.min(TICK, wake === undefined ? TICK : Math.ceil(wake - now)));
+  }
+
+  /** What is to be done after each round of the poll set. */
+  work(): void {
+    this.#clock();
+    this.#kernel.wake();
+    this.#host.flush();
+    this.#sendAll();
+    this.#followGrants();
+    const now = performance.now();
+    if (now < this.#nextTick) return;
+    this.#nextTick = now + TICK;
+    this.#kernel.expire();
+    this.#host.tick();
+    this.#sendAll();
+    if (now >= this.#nextLinkCheck) {
+      this.#nextLinkCheck = now + LINK_CHECK;
+      this.#checkLinks();
+    }
+  }
+
+  /** Counts, for people and for the end. */
+  status(): Record<string, unknown> {
+    const [host, net] = this.#ports;
+    return {
+      ports: [this.#portStatus(host), this.#portStatus(net)],
+      frames: this.#kernel.counters,
+      rules: this.#kernel.rules.map((rule, i) => {
+        const counts = this.#ports.map((port) => port.fastPath?.prevented(i));
+        return {
+          name: rule.name,
+          filter: rule.filter,
+          frames: rule.frames + counts.reduce((sum, c) => sum + (c?.frames ?? 0), 0),
+          bytes: rule.bytes + counts.reduce((sum, c) => sum + (c?.bytes ?? 0), 0),
+        };
+      }),
+      scanners: Object.fromEntries(
+        [...this.#options.scanners.keys()].map((name) => [name, {
+          pid: this.#host.pids.get(name) ?? null,
+          ...this.#kernel.scannerCounters(name),
+        }]),
+      ),
+    };
+  }
+
+  /** Steps aside. What the wire does then was told by `onExit`. */
+  close(): void {
+    this.#host.close();
+    for (const port of this.#ports) {
+      port.queue.flush();
+      this.#poller.remove(port.receive.fd);
+      port.fastPath?.close();
+      port.receive.close();
+      port.send.close();
+      deleteLink(port.cable);
+    }
+  }
+
+  #look(name: string): InterfaceState {
+    let state: InterfaceState;
+    try {
+      state = readInterface(name);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      throw new NiError(error.message, "ip link shows the interfaces that there are", {
+        cause: error,
+      });
+    }
+    if (!state.ethernet) {
+      throw new NiError(`${name} is not an Ethernet`, "choose another interface");
+    }
+    const own = Deno.networkInterfaces().filter((i) =>
+      i.name === name && !i.address.startsWith("fe80:")
+    );
+    if (own.length > 0) {
+      throw new NiError(
+        `${name} has an address of this machine (${own[0]?.address}), which would be cut off`,
+        `ip address flush dev ${name}, or choose another interface`,
+      );
+    }
+    // Its own stack must not speak on either wire.
+    silence(name);
+    setInterfaceUp(name);
+    return readInterface(name);
+  }
+
+  #open(host: InterfaceState, net: InterfaceState): [Port, Port] {
+    const ports: Port[] = [];
+    try {
+      for (const [state, direction] of [[host, "from-host"], [net, "to-host"]] as const) {
+        ports.push(openPort(state, direction));
+      }
+    } catch (error) {
+      for (const port of ports) closePort(port);
+      throw error;
+    }
+    const [a, b] = ports as [Port, Port];
+    a.peer = b;
+    b.peer = a;
+    return [a, b];
+  }
+
+  #attach(port: Port, peer: Port): FastPath {
+    return new FastPath({
+      index: port.state.index,
+      peer: peer.state.index,
+      cable: readInterface(port.cable).index,
+    }, this.#rules());
+  }
+
+  /** Until a scanner has said what it wants, what it may contain comes to user space, and meets `on_failure`. */
+  #rules(): FastPathRules {
+    return { prevent: this.#kernel.preventPrograms(), scan: this.#kernel.scanRules() };
+  }
+
+  /** The port out of which frames of a direction go. */
+  #port(direction: Direction): Port {
+    const [host, net] = this.#ports;
+    return direction === "from-host" ? net : host;
+  }
+
+  #receive(port: Port): void {
+    const { receive } = port;
+    const frame = this.#frame;
+    this.#clock();
+    for (let i = 0; i < BATCHES; i++) {
+      const n = receive.receive();
+      for (let j = 0; j < n; j++) {
+        frame.data = receive.memory.data;
+        frame.start = receive.starts[j] as number;
+        frame.end = receive.ends[j] as number;
+        frame.wireLength = frame.end - frame.start;
+        frame.direction = port.direction;
+        this.#kernel.frame(receive.memory, frame);
+      }
+      this.#sendAll();
+      if (n === 0) return;
+      this.#host.flush();
+    }
+  }
+
+  #sendAll(): void {
+    for (const { queue } of this.#ports) queue.flush();
+    this.#kernel.settle();
+  }
+
+  #clock(): void {
+    const now = performance.timeOrigin + performance.now();
+    const seconds = Math.floor(now / 1000);
+    this.#frame.seconds = seconds;
+    this.#frame.nanoseconds = Math.floor((now - seconds * 1000) * 1e6);
+    this.#kernel.setTime(seconds, this.#frame.nanoseconds);
+  }
+
+  /** Scanners that subscribed, came or went change what the fast path may forward by itself. */
+  #followGrants(): void {
+    const version = this.#kernel.grantsVersion();
+    if (version === this.#grants) return;
+    this.#grants = version;
+    const rules = this.#rules();
+    for (const { fastPath } of this.#ports) fastPath?.replace(rules);
+  }
+
+  #checkLinks(): void {
+    for (const port of this.#ports) {
+      // An error that the kernel keeps for the socket, such as ENETDOWN, is told by the next call.
+      try {
+        readInterface(port.state.name);
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        throw new NiError(
+          `${port.state.name} is gone: ${error.message}`,
+          "put it back and start again",
+        );
+      }
+    }
+  }
+
+  #scannerEnded(name: string, why: string, again: number | undefined): void {
+    const next = again === undefined ? "it is not started again" : `again in ${again} ms`;
+    this.#options.log(
+      again === undefined ? "error" : "warning",
+      `scanner ${name}: ${why}; ${next}`,
+    );
+    this.#options.event({
+      timestamp: new Date().toISOString(),
+      event_type: "alert",
+      alert: {
+        signature: again === undefined ? "scanner stopped" : "scanner ended",
+        category: "Diaper",
+        severity: again === undefined ? 1 : 2,
+        action: "allowed",
+      },
+      scanner: name,
+      detail: { why, again_ms: again ?? null },
+    });
+  }
+
+  #portStatus(port: Port): PortStatus {
+    return {
+      interface: port.state.name,
+      running: readInterface(port.state.name).running,
+      forwarded: port.fastPath?.forwarded() ?? { frames: 0, bytes: 0 },
+      scanned: port.fastPath?.scanned() ?? { frames: 0, bytes: 0 },
+      dropped: port.receive.statistics().dropped + port.receive.oversized,
+      unsent: { ...port.queue.failures },
+    };
+  }
+}
+
+/** Names of the two ends of a port's cable: short, since an interface's name has 15 characters at most. */
+function cableNames(index: number): [near: string, far: string] {
+  return [`diaper${index}a`, `diaper${index}b`];
+}
+
+function openPort(state: InterfaceState, direction: Direction): Port {
+  const [near, far] = cableNames(state.index);
+  deleteLink(near); // left behind by one that was killed
+  createVeth(near, far, CABLE_MTU);
+  try {
+    for (const name of [near, far]) {
+      silence(name);
+      setInterfaceUp(name);
+    }
+    const receive = new PacketSocket(far);
+    try {
+      const send = new PacketSocket(state.name, { sendOnly: true });
+      return {
+        direction,
+        state,
+        cable: near,
+        receive,
+        send,
+        queue: new SendQueue(send),
+        fastPath: undefined,
+        peer: undefined,
+      };
+    } catch (error) {
+      receive.close();
+      throw error;
+    }
+  } catch (error) {
+    deleteLink(near);
+    throw error;
+  }
+}
+
+function closePort(port: Port): void {
+  port.receive.close();
+  port.send.close();
+  deleteLink(port.cable);
+}
+
+/** No neighbour discovery, no router solicitations: this machine is not there for either side. */
+function silence(name: string): void {
+  try {
+    Deno.writeTextFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, "1");
+  } catch (error) {
+    // Without IPv6 in the kernel there is nothing to silence.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
