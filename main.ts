@@ -88,6 +88,11 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/capacity.ts"),
   },
   {
+    name: "lab",
+    summary: "run a simulated device, to try a policy or a driver on",
+    load: () => import("./lib/cli/lab.ts"),
+  },
+  {
     name: "doctor",
     summary: "check what this host offers, and say how to mend what is missing",
     load: () => import("./lib/cli/doctor.ts"),

@@ -16,6 +16,8 @@ import type { DeviceOptions } from "./device.ts";
 export interface IronwareOptions extends DeviceOptions {
   /** Default `netiron`. */
   readonly variant?: "netiron" | "fastiron";
+  /** Enabling asks for the user's name first. */
+  readonly enableAsksUser?: boolean;
 }
 
 /** The device. */
@@ -25,6 +27,7 @@ export class IronwareDevice extends CliDevice {
   readonly variant: "netiron" | "fastiron";
   /** What the hardware does: the ACLs as they were at the last rebind. */
   readonly hardware: AclStore;
+  readonly #asksUser: boolean;
   /** Counters as they are shown: collected once a minute. */
   #shown = new Map<string, number>();
   protected readonly style: AceStyle = {
@@ -48,6 +51,7 @@ export class IronwareDevice extends CliDevice {
   constructor(options: IronwareOptions = {}) {
     super(options, "mlx4", 8000);
     this.variant = options.variant ?? "netiron";
+    this.#asksUser = options.enableAsksUser ?? false;
     this.hardware = new AclStore(this.acls.capacity);
     const { user, enabled, config, acl } = this.modes;
     user
@@ -149,7 +153,7 @@ export class IronwareDevice extends CliDevice {
   async #enable(shell: Shell): Promise<void> {
     const wanted = this.options.enablePassword;
     if (wanted === undefined) return void (shell.mode = "enabled");
-    await shell.terminal.line("User Name:");
+    if (this.#asksUser) await shell.terminal.line("User Name:");
     if (await shell.terminal.line("Password:", true) === wanted) shell.mode = "enabled";
     else this.say(shell, "Error - Incorrect username or password.");
   }

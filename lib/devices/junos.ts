@@ -52,6 +52,13 @@ export class JunosDevice extends SimulatedDevice {
   lock: number | undefined;
   readonly #instances: ReadonlySet<string>;
   readonly #counters = new Map<string, JunosCounter>();
+  /** The candidate that all share who do not ask for their own; what is in it outlasts sessions. */
+  readonly #shared: Candidate = {
+    kind: "shared",
+    config: new JunosConfig(),
+    instance: undefined,
+    touched: new Set(),
+  };
   #sessions = 0;
   #rollback: { timer: ReturnType<typeof setTimeout>; before: JunosConfig } | undefined;
 
@@ -84,6 +91,13 @@ export class JunosDevice extends SimulatedDevice {
       return LOCKED;
     }
     if (this.lock !== undefined && this.lock !== session && kind === "exclusive") return LOCKED;
+    const modified = this.#shared.touched.size > 0;
+    if (kind === "shared") {
+      if (!modified) this.#shared.config = this.committed.copy();
+      return this.#shared;
+    }
+    // What somebody left uncommitted in the shared candidate is in the way of others.
+    if (modified) return "shared configuration database modified";
     if (kind === "exclusive") this.lock = session;
     return { kind, config: this.committed.copy(), instance: undefined, touched: new Set() };
   }

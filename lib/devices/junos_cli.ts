@@ -186,6 +186,7 @@ class JunosCli {
         );
       }
       this.#terminal.show("commit complete\n");
+      if (words.at(-1) === "and-quit") await this.#leave(candidate);
     }
   }
 

@@ -54,7 +54,7 @@ async function allVerbs(): Promise<string[]> {
   return (await Promise.all(nested)).flat();
 }
 
-const HAS_SUBCOMMANDS = ["controller", "enforcer", "pinhole", "policy", "wrap"];
+const HAS_SUBCOMMANDS = ["controller", "enforcer", "lab", "pinhole", "policy", "wrap"];
 /** Those that do something without a subcommand too. */
 const VERBS_THEMSELVES = ["controller"];
 

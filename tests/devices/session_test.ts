@@ -48,6 +48,13 @@ for (const name of DEVICE_NAMES) {
   });
 }
 
+Deno.test("ironware: a user name asked for at enable is given", async () => {
+  const options = { enablePassword: "sesame", enableAsksUser: true };
+  await using made = await deviceAndDriver("ironware", options);
+  await made.enforcer.connect();
+  assert.deepEqual(await made.enforcer.apply([ONE]), [{ ok: true }]);
+});
+
 Deno.test("devices: a wrong password, another host key and a dead port are told, with the next step", async () => {
   await using device = createDevice("ios");
   await device.start();
