@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { CaptureError } from "../net/capture.ts";
 import { builtInScanners, scannerCommand, usualRights } from "../ni/catalogue.ts";
 import type { OnExit } from "../ni/inline.ts";
-import { type OfflineResult, runOffline } from "../ni/offline.ts";
+import { type EventKind, type OfflineResult, runOffline } from "../ni/offline.ts";
 import type { ScannerRights } from "../ni/rights.ts";
 import { AssetError } from "../sys/assets.ts";
 import { FilterError } from "../sys/libpcap.ts";
@@ -24,8 +24,11 @@ interface NiOptions {
   readonly scanner?: string[];
   readonly prevent?: string[];
   readonly hostNet?: string[];
+  readonly events: EventKind[];
   readonly json?: boolean;
 }
+
+const EVENTS: readonly EventKind[] = ["alert", "dns", "stats"];
 
 /** Adds the verb. */
 export function register(parent: Command): void {
@@ -48,6 +51,7 @@ export function register(parent: Command): void {
       "the host's networks; else its first connection tells",
       prefixes,
     )
+    .option("--events <kinds>", `kinds of events to print: ${EVENTS.join(",")}`, kinds, ["alert"])
     .option("--json", "print JSON lines")
     .addHelpText(
       "after",
@@ -61,6 +65,14 @@ everything is, until the NI kernel is back. Both hold after kill -9 as well.`,
 
 function names(): string {
   return builtInScanners().map(({ name }) => name).join(", ");
+}
+
+function kinds(text: string): EventKind[] {
+  return text.split(",").map((word) => {
+    const kind = EVENTS.find((known) => known === word);
+    if (kind !== undefined) return kind;
+    throw new InvalidArgumentError(`Write kinds out of ${EVENTS.join(",")}, joined by commas.`);
+  });
 }
 
 function prefixes(text: string, before: string[] | undefined): string[] {
@@ -106,6 +118,7 @@ async function ni(options: NiOptions): Promise<void> {
       prevent,
       scanners,
       hostNetworks: options.hostNet ?? [],
+      events: new Set(options.events),
       event: (event) => show(event, options),
       log: (text) => printMessage(visible(text)),
     })
@@ -147,30 +160,29 @@ function summarize({ counters, rules, scanners }: OfflineResult): void {
   }
 }
 
-interface AlertEvent {
+interface AnyEvent {
   readonly timestamp: string;
-  readonly scanner: string;
+  readonly event_type: string;
+  readonly scanner?: string;
   readonly src_ip?: string;
   readonly dest_ip?: string;
   readonly dest_port?: number;
-  readonly alert: {
-    readonly signature: string;
-    readonly severity: number;
-    readonly action: string;
-  };
-  readonly detail: Readonly<Record<string, unknown>>;
+  readonly alert?: { readonly signature: string; readonly action: string };
+  readonly detail?: Readonly<Record<string, unknown>>;
+  readonly [kind: string]: unknown;
 }
 
+/** An event as a line for people. */
 function eventLine(event: Readonly<Record<string, unknown>>): string {
-  const { timestamp, scanner, alert, src_ip, dest_ip, dest_port, detail } =
-    event as unknown as AlertEvent;
-  const flow = src_ip === undefined
-    ? ""
-    : ` ${src_ip} > ${dest_ip}${dest_port === undefined ? "" : `:${dest_port}`}`;
+  const e = event as unknown as AnyEvent;
+  const port = e.dest_port === undefined ? "" : `:${e.dest_port}`;
+  const flow = e.src_ip === undefined ? "" : ` ${e.src_ip} > ${e.dest_ip}${port}`;
+  const detail = e.detail ?? e[e.event_type] as Readonly<Record<string, unknown>>;
   const more = Object.entries(detail).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-  return visible(
-    [`${timestamp} ${scanner}${flow}: ${alert.signature} (${alert.action})`, ...more].join(" "),
-  );
+  const what = e.alert === undefined
+    ? `${e.event_type}${flow}:`
+    : `${e.scanner}${flow}: ${e.alert.signature} (${e.alert.action})`;
+  return visible([e.timestamp, what, ...more].join(" "));
 }
 
 /** Turns what a user can mend into errors that say how. */

@@ -11,7 +11,8 @@ import type { BpfInstruction } from "../net/bpf.ts";
 import type { ScanRule } from "./fast_path.ts";
 import { Packet, TCP } from "../net/packet.ts";
 import type { FrameMemory } from "../sys/packet_socket.ts";
-import { flowId, flowKey } from "./flow_id.ts";
+import { packetFields } from "./event_fields.ts";
+import { flowKey } from "./flow_id.ts";
 import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { type HeldFrame, HeldFrames } from "./held_frames.ts";
 import type { FrameCopy } from "./recent_frames.ts";
@@ -464,21 +465,7 @@ export class NiKernel {
 
   #flowFields(frame: FrameCopy): Record<string, unknown> {
     const p = this.#packet.decode(frame.bytes, 0, frame.bytes.length, this.#options.linkType);
-    if (p.version === 0) return {};
-    const protocols: Readonly<Record<number, string>> = {
-      1: "ICMP",
-      6: "TCP",
-      17: "UDP",
-      58: "IPv6-ICMP",
-    };
-    return {
-      flow_id: flowId(flowKey(p)),
-      src_ip: p.source().text,
-      ...(p.hasPorts ? { src_port: p.sourcePort } : {}),
-      dest_ip: p.destination().text,
-      ...(p.hasPorts ? { dest_port: p.destinationPort } : {}),
-      proto: protocols[p.protocol] ?? String(p.protocol),
-    };
+    return packetFields(p);
   }
 
   #finished(slot: Slot, frame: FrameCopy): void {

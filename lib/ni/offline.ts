@@ -8,7 +8,8 @@ import { type CaptureFormat, captureFrame, captureHeader } from "../net/capture.
 import { Packet } from "../net/packet.ts";
 import { Poller } from "../sys/epoll.ts";
 import { CaptureReader } from "./capture_reader.ts";
-import { FrameRef, milliseconds } from "./frame.ts";
+import { DnsEvents } from "./dns_events.ts";
+import { FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { HostNetworks } from "./host_networks.ts";
 import { type KernelCounters, NiKernel, type PreventRule, type RuleCounters } from "./kernel.ts";
 import type { ScannerRights } from "./rights.ts";
@@ -25,9 +26,14 @@ export interface OfflineOptions {
   readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
   /** Networks of the host; empty: the source of the first connection or datagram. */
   readonly hostNetworks: readonly string[];
+  /** Kinds of events that are wanted. */
+  readonly events: ReadonlySet<EventKind>;
   readonly event: (event: Readonly<Record<string, unknown>>) => void;
   readonly log: (text: string) => void;
 }
+
+/** Kinds of events. */
+export type EventKind = "alert" | "dns" | "stats";
 
 /** What came of it. */
 export interface OfflineResult {
@@ -71,7 +77,9 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
   }, {
     forward: (memory, start, end, _direction, at) =>
       writer?.add(memory.data.subarray(start, end), at),
-    event: options.event,
+    event: (event) => {
+      if (options.events.has("alert")) options.event(event);
+    },
     broken: (name, why) => host.break(name, why),
   });
   const host = new ScannerHost(kernel, poller, options.scanners, {
@@ -87,6 +95,13 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
     host.close();
     poller.close();
     writer?.close();
+  }
+  if (options.events.has("stats")) {
+    options.event({
+      timestamp: timestamp(Math.floor(kernel.now / 1000), Math.round((kernel.now % 1000) * 1e6)),
+      event_type: "stats",
+      stats: { frames: kernel.counters, rules: kernel.rules },
+    });
   }
   return {
     counters: kernel.counters,
@@ -110,6 +125,7 @@ function frames(
   const frame = new FrameRef();
   const networks = new HostNetworks(options.hostNetworks);
   const packet = new Packet();
+  const dns = options.events.has("dns") ? new DnsEvents(options.event) : undefined;
   do {
     const { record } = reader;
     if (record.linkType !== linkType) continue; // a capture of several interfaces: the first one's
@@ -122,6 +138,7 @@ function frames(
     packet.decode(frame.data, frame.start, frame.end, linkType);
     frame.direction = networks.direction(packet);
     wakeUntil(kernel, host, milliseconds(frame));
+    dns?.frame(packet, frame);
     const before = delivered(kernel, options);
     kernel.frame(reader.memory, frame);
     if (delivered(kernel, options) !== before) host.settle(ANSWER_LIMIT);

@@ -8,7 +8,7 @@ import { inRange, type IpAddress } from "../../lib/net/ip.ts";
 import { Packet, PROTOCOL, TCP } from "../../lib/net/packet.ts";
 import type { Frame, Ni, Scanner, Verdict } from "../sdk/scanner.ts";
 import { DnsShadow, words } from "./dns_shadow.ts";
-import { DnsStreams } from "./dns_stream.ts";
+import { DnsStreams } from "../../lib/net/dns_stream.ts";
 import { Fanout } from "./fanout.ts";
 import { type CodeRedOptions, readOptions } from "./options.ts";
 

@@ -1,17 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { CaptureError, CaptureParser, CaptureRecord } from "../../lib/net/capture.ts";
 import {
   dnsAddress,
   type DnsMessage,
   dnsRcodeName,
-  dnsTypeName,
   dnsValues,
   parseDns,
 } from "../../lib/net/dns.ts";
-import { parseIp } from "../../lib/net/ip.ts";
-import { Packet } from "../../lib/net/packet.ts";
-import { sharedTest } from "../shared_data.ts";
 
 const HEADER = [0x12, 0x34, 0x81, 0x80];
 /** `www.example.com`, at offset 12 when it is the first question. */
@@ -126,119 +121,3 @@ Deno.test("parseDns() is not slowed down by a message made of pointers", () => {
   }
   assert.match(parseDns(data, 0, data.length)?.malformed ?? "", /in circles/);
 });
-
-/**
- * Where Diaper and Suricata 7 differ on the same UDP packets, by capture and number of lines. Everything else
- * must be equal.
- */
-const EXPLAINED: Readonly<Record<string, [count: number, why: string]>> = {
-  "arkime/dns-caa.pcap": [2, "Suricata 7 has no name for CAA, and no data"],
-  "zeek/traces/dns-caa.pcap": [2, "Suricata 7 has no name for CAA, and no data"],
-  "arkime/dns-tcp.pcap": [4, "over TCP: streams are another room's"],
-  "sv/dns/dns-tcp-www-google-com/dns.pcap": [2, "over TCP: streams are another room's"],
-  "tcpdump/dns_tcp.pcap": [2, "over TCP: streams are another room's"],
-  "zeek/traces/dns/hinfo.pcap": [1, "Suricata 7 gives no data for HINFO"],
-  "sv/dns/dns-udp-null/input.pcap": [1, "NULL has no agreed form; Suricata 7 gives text"],
-  "sv/dns/dns-answer-emptydata/input.pcap": [1, "over TCP: streams are another room's"],
-  "ndpi/malformed_dns.pcap": [4, "a name of more than 255 bytes: no resolver takes the message"],
-  "zeek/traces/dns-edns-ecs.pcap": [2, "one in fragments; one whose SOA the list cuts off"],
-  "ndpi/dns_fragmented.pcap": [4, "fragments: put together by the NI kernel, not here"],
-  "zeek/traces/ipv6-fragmented-dns.pcap": [1, "fragments: put together by the NI kernel, not here"],
-};
-
-sharedTest("parseDns() gives Suricata's answers for every capture", "ni", (directory) => {
-  const wanted = new Map<string, string[]>();
-  const lines = Deno.readTextFileSync(`${directory}/PEER-suricata-7.0.10-dns.tsv`).trim();
-  for (const line of lines.split("\n").slice(1)) {
-    const [file = "", ...rest] = line.split("\t");
-    wanted.set(file, [...wanted.get(file) ?? [], rest.join("\t")]);
-  }
-  const differences: string[] = [];
-  let equal = 0;
-  for (const [file, theirs] of wanted) {
-    const ours = new Map<string, number>();
-    for (const line of dnsLines(`${directory}/${file}`)) ours.set(line, (ours.get(line) ?? 0) + 1);
-    const missing = theirs.filter((theirLine) => {
-      const line = matching(theirLine, ours);
-      if (line === undefined) return true;
-      ours.set(line, (ours.get(line) as number) - 1);
-      equal++;
-      return false;
-    });
-    const [allowed] = EXPLAINED[file] ?? [0];
-    if (missing.length !== allowed) {
-      const rest = [...ours].flatMap(([line, n]) => n > 0 ? [line] : []);
-      differences.push(`${file}: ${missing.length}, explained ${allowed}`);
-      differences.push(...missing.slice(0, 3).map((line) => `  theirs ${line.slice(0, 160)}`));
-      differences.push(...rest.slice(0, 3).map((line) => `  ours   ${line.slice(0, 160)}`));
-    }
-  }
-  assert.deepEqual(differences, []);
-  assert.ok(equal > 800, `only ${equal} lines were compared`);
-});
-
-/** The list has this many characters of the answers at most. */
-const CUT = 400;
-
-/** The line among ours, not yet used up, that says the same; of a line that was cut, as far as it goes. */
-function matching(theirLine: string, ours: ReadonlyMap<string, number>): string | undefined {
-  const answers = theirLine.split("\t")[5] ?? "";
-  const wanted = plain(theirLine);
-  if (answers.length < CUT) return (ours.get(wanted) ?? 0) > 0 ? wanted : undefined;
-  // The last answer may have been cut in two.
-  const start = wanted.slice(0, wanted.lastIndexOf(";"));
-  return [...ours].find(([line, left]) => left > 0 && line.startsWith(start))?.[0];
-}
-
-/** One line of Suricata's list as ours are: forms that differ, but say the same. */
-function plain(line: string): string {
-  const fields = line.split("\t");
-  const answers = (fields[5] ?? "").split(";").map((answer) => {
-    const [type, value = ""] = [
-      answer.slice(0, answer.indexOf("=")),
-      answer.slice(answer.indexOf("=") + 1),
-    ];
-    if (type === "AAAA") return `AAAA=${parseIp(value)?.text ?? value}`;
-    const object = /^\{"(?:soa|srv|sshfp)": (.*)\}$/.exec(value)?.[1];
-    return object === undefined ? answer : `${type}=${JSON.stringify(JSON.parse(object))}`;
-  });
-  return [...fields.slice(0, 5), answers.join(";")].join("\t");
-}
-
-function* dnsLines(file: string): Generator<string> {
-  const parser = new CaptureParser();
-  const record = new CaptureRecord();
-  const p = new Packet();
-  parser.push(Deno.readFileSync(file));
-  try {
-    while (parser.read(record)) {
-      p.decode(record.data, record.start, record.end, record.linkType);
-      if (!p.isUdp || (p.sourcePort !== 53 && p.destinationPort !== 53)) continue;
-      const message = parseDns(p.data, p.payload, p.payloadEnd);
-      if (message !== undefined) yield* messageLines(message, p);
-    }
-  } catch (error) {
-    if (!(error instanceof CaptureError)) throw error; // a damaged file: see capture_test.ts
-  }
-}
-
-function* messageLines(message: DnsMessage, p: Packet): Generator<string> {
-  const question = message.questions[0];
-  if (!message.response) {
-    for (const q of message.questions) {
-      yield ["query", message.id, "", q.name, dnsTypeName(q.type), ""].join("\t");
-    }
-    return;
-  }
-  const answers = message.answers.flatMap((record) => {
-    const type = dnsTypeName(record.type);
-    const values = dnsValues(p.data, p.payload, record);
-    if (values.length === 0) return [`${type}=`];
-    return values.map((v) => `${type}=${typeof v === "string" ? v : JSON.stringify(v)}`);
-  });
-  const name = question?.name ?? "";
-  const type = question === undefined ? "" : dnsTypeName(question.type);
-  yield ["answer", message.id, dnsRcodeName(message.rcode), name, type, answers.join(";")].join(
-    "\t",
-  );
-}

@@ -21,6 +21,7 @@ function codered(read: string, hostNetworks: string[], write?: string): Run {
     prevent: [],
     scanners: new Map([["codered", { rights, command: scannerCommand("codered", rights, 0) }]]),
     hostNetworks,
+    events: new Set(["alert"]),
     event: (event) => {
       const { signature } = event["alert"] as { signature: string };
       alerts.push({ signature, detail: event["detail"] as Record<string, unknown> });
@@ -86,6 +87,7 @@ sharedTest(
           prevent: [],
           scanners: new Map(),
           hostNetworks: [],
+          events: new Set<never>(),
           event: () => assert.fail(),
           log: () => assert.fail(),
         };

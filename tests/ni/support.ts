@@ -95,6 +95,7 @@ export function runFrames(
       prevent: (more.prevent ?? []).map((filter, i) => ({ name: `rule ${i}`, filter })),
       scanners: new Map(Object.entries(scanners)),
       hostNetworks: more.hostNetworks ?? [],
+      events: new Set(["alert"]),
       event: (event) => events.push(event),
       log: (line) => log.push(line),
     });

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Packet, TCP, u16 } from "../../lib/net/packet.ts";
+import { type Packet, TCP, u16 } from "./packet.ts";
 
 /** Connections followed at once; the one idle for longest makes room. */
 const MOST_CONNECTIONS = 256;
