@@ -27,7 +27,7 @@ const PAPER: Readonly<Record<string, string>> = {
   junos: "446 at 4200",
 };
 /** Seconds for each series; devices take their time. */
-const SECONDS = { host: 15, device: 100 } as const;
+const SECONDS = { host: 8, device: 150 } as const;
 /** Pinholes that devices have room for here, so that their best batches fit. */
 const DEVICE_ROOM = 12_000;
 
