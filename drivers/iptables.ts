@@ -76,7 +76,7 @@ class Iptables implements IptablesEnforcer {
       atomic: true,
       counterAge: 0,
       capacity,
-      optimalBatch: 200,
+      optimalBatch: 1000,
       ipv6: true,
       sourcePorts: true,
       portRanges: false,

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { createDebug } from "../../drivers/debug.ts";
 import { loadCalibration, optimalBatch } from "../../lib/controller/calibration.ts";
 import { Lab, labPossible } from "../lab/lab.ts";
-import { diaper } from "./fake_daemon.ts";
+import { captureHeader } from "../../lib/net/capture.ts";
+import { diaper, RunningVerb } from "./fake_daemon.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
@@ -72,6 +73,41 @@ Deno.test("calibrate: a controller takes the measured batch, and the driver's wi
     Deno.writeTextFileSync(file, '{"optimal_batch":0}');
     assert.throws(() => optimalBatch(directory, createDebug()), /not a measurement/);
   } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+Deno.test("calibrate: a simulated device, and a capture held against what was measured", async () => {
+  const directory = await Deno.makeTempDir();
+  const device = new RunningVerb("lab", "device", "ios", "--speed", "0", "--json");
+  try {
+    const at = JSON.parse(await device.line() ?? "{}");
+    Deno.writeTextFileSync(`${directory}/password`, "diaper\n", { mode: 0o600 });
+    const config = `${directory}/diaper.yaml`;
+    Deno.writeTextFileSync(
+      config,
+      `state_dir: ${directory}\nenforcer:\n  host: 127.0.0.1\n  port: ${at.port}\n  user: diaper\n` +
+        `  password_file: ${directory}/password\n  host_key: ${at.host_key}\n`,
+    );
+    const options = ["--config", config, "--most", "40", "--time", "2", "--json"];
+    const { code, stdout, stderr } = await diaper("calibrate", "--enforcer", "ios", ...options);
+    assert.equal(code, 0, stderr);
+    const measured = JSON.parse(stdout);
+    assert.ok(measured.sequential.length > 0 && measured.batched.length > 0);
+    assert.deepEqual(loadCalibration(directory, "ios"), measured);
+    const capture = `${directory}/empty.pcap`;
+    Deno.writeFileSync(
+      capture,
+      captureHeader({ linkType: 1, precision: "us", format: "pcap" }),
+    );
+    const held = await diaper("capacity", capture, "--config", config, "--json");
+    assert.equal(held.code, 0, held.stderr);
+    assert.deepEqual(
+      JSON.parse(held.stdout).enforcers.map((e: { enforcer: string }) => e.enforcer),
+      ["ios"],
+    );
+  } finally {
+    await device[Symbol.asyncDispose]();
     Deno.removeSync(directory, { recursive: true });
   }
 });
