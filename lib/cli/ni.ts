@@ -20,6 +20,7 @@ interface NiOptions {
   readonly host?: string;
   readonly net?: string;
   readonly onExit: OnExit;
+  readonly userSpace?: boolean;
   readonly write?: string;
   readonly scanner?: string[];
   readonly prevent?: string[];
@@ -42,6 +43,7 @@ export function register(parent: Command): void {
       new Option("--on-exit <state>", "what the wire does when the NI kernel is gone")
         .choices(["open", "closed"]).default("closed"),
     )
+    .option("--user-space", "take every frame to user space, also those that no rule covers")
     .option("-r, --read <file>", "a capture (pcap or pcapng) in place of interfaces")
     .option("-w, --write <file>", "write the frames that leave the NI (.pcapng: nanoseconds)")
     .option("--scanner <name...>", `scanners to run: ${names()}`)
@@ -106,6 +108,7 @@ async function ni(options: NiOptions): Promise<void> {
       host: options.host as string,
       net: options.net as string,
       onExit: options.onExit,
+      userSpace: options.userSpace === true,
       prevent,
       scanners,
       hostNetworks: options.hostNet ?? [],

@@ -27,6 +27,8 @@ export interface InlineOptions {
   readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
   readonly hostNetworks: readonly string[];
   readonly onExit: OnExit;
+  /** Every frame comes to user space: to measure it, or where nothing is to pass unseen. */
+  readonly userSpace: boolean;
   readonly event: (event: Readonly<Record<string, unknown>>) => void;
   readonly log: (level: "info" | "warning" | "error", text: string) => void;
 }
@@ -54,6 +56,9 @@ export interface PortStatus {
   readonly unsent: Readonly<Record<string, number>>;
 }
 
+/** A rule that every frame matches. */
+const ALL = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
+const EVERYTHING = { asked: ALL, within: [ALL] };
 /** Bytes of the largest frame that a virtual cable takes. */
 const CABLE_MTU = 65_535;
 /** Batches taken from one port before the other has its turn. */
@@ -263,7 +268,8 @@ export class InlineNi {
 
   /** Until a scanner has said what it wants, what it may contain comes to user space, and meets `on_failure`. */
   #rules(): FastPathRules {
-    return { prevent: this.#kernel.preventPrograms(), scan: this.#kernel.scanRules() };
+    const scan = this.#options.userSpace ? [EVERYTHING] : this.#kernel.scanRules();
+    return { prevent: this.#kernel.preventPrograms(), scan };
   }
 
   /** The port out of which frames of a direction go. */
