@@ -94,7 +94,7 @@ export class AgentBroker implements Role, Part {
   }
 
   /** See {@link Role}. */
-  start(): Promise<void> {
+  start(): Promise<boolean> {
     const { config, controlGid } = this.#options;
     this.#host.watch();
     this.#host.listen();
@@ -105,7 +105,7 @@ export class AgentBroker implements Role, Part {
     );
     this.#audit.add("broker.started", { pid: Deno.pid });
     this.#audit.flush();
-    return Promise.resolve();
+    return Promise.resolve(true);
   }
 
   /** See {@link Role}. */

@@ -87,6 +87,7 @@ export class Daemon {
         if (news.news === "log") this.say(news.level, news.text);
         else if (news.news === "reload") void this.#reload();
         else if (news.news === "ready") this.#ready(order.config).catch(reject);
+        else if (news.news === "standby") notifySystemd("READY=1\nSTATUS=standing by");
         else if (news.news === "stopped") resolve();
         else reject(new CliError(EXIT.FAILED, news.message, news.next));
       };
@@ -97,7 +98,7 @@ export class Daemon {
   async #ready(config: Config): Promise<void> {
     await this.#hooks.ready(this);
     this.#serveMetrics(config);
-    notifySystemd("READY=1");
+    notifySystemd("READY=1\nSTATUS=serving");
   }
 
   /** Without them the daemon does its work all the same: another one may have the port. */

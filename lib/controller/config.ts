@@ -118,6 +118,21 @@ const schema = z.strictObject({
     /** Hosts there see the inside addresses; none: the private networks of RFC 1918. */
     local: z.array(prefix4).default([]),
   }).prefault({}),
+  /** Several controllers of one enforcer: etcd says which of them serves, and holds the ledger. */
+  cluster: z.strictObject({
+    etcd: z.array(
+      z.string().regex(/^https?:\/\/[A-Za-z0-9.:[\]-]+$/, {
+        error: 'expected a URL such as "https://192.0.2.1:2379"',
+      }),
+    ).default([]),
+    /** Of all keys; controllers of one enforcer have the same. */
+    prefix: z.string().regex(/^\/[A-Za-z0-9/_.-]{1,100}$/, {
+      error: 'expected something like "/diaper/border"',
+    }).default("/diaper"),
+    ca: absolutePath.nullable().default(null),
+    certificate: absolutePath.nullable().default(null),
+    key: absolutePath.nullable().default(null),
+  }).prefault({}),
   /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
   enforcer: z.record(z.string(), z.unknown()).default({}),
   /** Where /metrics and /healthz are; "off": nowhere. */

@@ -14,7 +14,7 @@ import { type AuditTrail, requestFields } from "./audit.ts";
 import { Authorization, type PolicySource, readPolicy } from "./authorization.ts";
 import { optimalBatch } from "./calibration.ts";
 import type { Config } from "./config.ts";
-import { Execution } from "./execution.ts";
+import { Execution, type SharedLedger } from "./execution.ts";
 import { Expiry } from "./expiry.ts";
 import type { Ledger } from "./ledger.ts";
 import { PinholeTable } from "./pinhole_table.ts";
@@ -32,6 +32,8 @@ export interface ControllerOptions {
   readonly audit: AuditTrail;
   readonly ledger: Ledger;
   readonly log: Log;
+  /** The ledger that several controllers share; undefined when there is one controller. */
+  readonly shared?: SharedLedger | undefined;
   /** Something went wrong, so that whoever knows sockets should compare all. */
   readonly onFault: () => void;
 }
@@ -81,6 +83,7 @@ export class Controller implements Part {
       wait: config.perimeter.wait,
       longestLine: LONGEST_LINE,
       batch: optimalBatch(config.state_dir, enforcer),
+      shared: options.shared,
     });
     this.sweep = new Sweep(enforcer, this.execution, this.table, audit, lease);
     this.#expiry = new Expiry(this.execution);
@@ -129,6 +132,7 @@ export class Controller implements Part {
   due(now: number): number {
     if (this.execution.pending || this.sweep.running) return 0;
     const wait = Math.min(this.#nextSecond, this.#nextSweep) - now;
+    if (this.execution.paused) return Math.min(wait, 20);
     return this.execution.unsettled ? Math.min(wait, 2) : wait;
   }
 

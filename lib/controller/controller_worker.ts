@@ -20,6 +20,7 @@ serveAsWorker(async ({ config, policy, enforcer, dryRun, controlGid, gate }, tel
     gate,
     log: (level, text) => tell({ news: "log", level, text }),
     reload: () => tell({ news: "reload" }),
+    standby: () => tell({ news: "standby" }),
   })
 );
 

@@ -23,6 +23,23 @@ export interface ExecutionLimits {
   readonly longestLine: number;
   /** Changes in one batch that give the best rate; what the enforcer says of itself without it. */
   readonly batch?: number | undefined;
+  /** Where several controllers share their ledger. */
+  readonly shared?: SharedLedger | undefined;
+}
+
+/** Milliseconds until a write to the shared ledger that failed is tried again. */
+const SHARED_PAUSE_MS = 100;
+
+/** A ledger that several controllers share, one of which leads. */
+export interface SharedLedger {
+  /**
+   * Writes down what is wanted, before the enforcer is told.
+   *
+   * @throws {Error} when that could not be done, or this controller does not lead.
+   */
+  commit(opened: readonly Pinhole[], ended: readonly Pinhole[]): Promise<void>;
+  /** A pinhole that was written down has not come to be. */
+  forget(pinhole: Pinhole): void;
 }
 
 interface Opening {
@@ -64,6 +81,8 @@ export class Execution {
   /** Opened pinholes whose ledger row still says `opening`. */
   #settled: Pinhole[] = [];
   #enforcerFailed: string | undefined;
+  /** The shared ledger failed: nothing is begun until then, on the clock of `performance.now`. */
+  #pausedUntil = 0;
   /** Told of each pinhole that is no more, as soon as it is no more. */
   onClosed: ((pinhole: Pinhole, reason: CloseReason) => void) | undefined;
 
@@ -91,7 +110,14 @@ export class Execution {
 
   /** Something waits for {@link flush}. */
   get pending(): boolean {
+    if (this.#pausedUntil > 0 && performance.now() < this.#pausedUntil) return false;
+    this.#pausedUntil = 0;
     return this.#opening.length > 0 || this.#closing.size > 0;
+  }
+
+  /** Something waits for the shared ledger to be well again. */
+  get paused(): boolean {
+    return this.#pausedUntil > 0;
   }
 
   /** Pinholes that are at the enforcer, or on their way there. */
@@ -193,6 +219,7 @@ export class Execution {
     else for (const [p] of closing) this.#closing.delete(p);
     const opening = this.#opening.splice(0, most - closing.length);
     if (opening.length === 0 && closing.length === 0) return;
+    if (!await this.#share(opening, closing)) return;
     const opens = this.#record(opening, closing);
     await this.#apply(opens, closing, this.#asked);
     this.#admit();
@@ -256,6 +283,26 @@ export class Execution {
     this.#table.delete(o.pinhole);
     this.#underWay.delete(o.pinhole);
     o.answer({ kind: "unavailable", why });
+  }
+
+  /** Writes the wishes into the shared ledger, where there is one; false when nothing may be done. */
+  async #share(opening: Opening[], closing: [Pinhole, CloseReason][]): Promise<boolean> {
+    const { shared } = this.#limits;
+    if (shared === undefined) return true;
+    try {
+      await shared.commit(opening.map((o) => o.pinhole), closing.map(([p]) => p));
+      return true;
+    } catch (error) {
+      const why = `the shared ledger cannot be written: ${message(error)}`;
+      this.#audit.add("ledger.failed", { why });
+      // Nobody is answered: either it can be written soon, or another controller is asked again.
+      this.#opening.unshift(...opening);
+      const later = [...this.#closing];
+      this.#closing.clear();
+      for (const [p, reason] of [...closing, ...later]) this.#closing.set(p, reason);
+      this.#pausedUntil = performance.now() + SHARED_PAUSE_MS;
+      return false;
+    }
   }
 
   /** Writes the wishes down first; what cannot be written is not opened, but closed all the same. */
@@ -365,6 +412,7 @@ export class Execution {
   #forget(o: Opening, why: string): void {
     const p = o.pinhole;
     this.#drop(o, why);
+    this.#limits.shared?.forget(p);
     // Whoever wanted it closed meanwhile has that now.
     const reason = this.#closing.get(p);
     if (reason !== undefined) {

@@ -146,6 +146,15 @@ export class Ledger {
     }
   }
 
+  /** Takes over what another controller has left, in place of what is here. */
+  takeOver(pinholes: readonly Pinhole[], nextId: number): void {
+    this.transaction(() => {
+      this.#db.exec("DELETE FROM live");
+      for (const p of pinholes) this.insert(p);
+    });
+    this.#nextId = Math.max(this.#nextId, nextId);
+  }
+
   /** Records a pinhole that is wanted. The program's name may follow with {@link update}. */
   insert(p: Pinhole): void {
     const { tuple: t, requester: r } = p;

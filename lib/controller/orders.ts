@@ -42,6 +42,8 @@ export type LaterOrder =
 /** What a data plane tells the main thread. */
 export type News =
   | { readonly news: "ready" }
+  /** Well, and ready to serve when another one ends. */
+  | { readonly news: "standby" }
   | { readonly news: "stopped" }
   | { readonly news: "reload" }
   | { readonly news: "failed"; readonly message: string; readonly next: string | undefined }
@@ -77,7 +79,13 @@ export class OrderReader {
 
 /** What every role's data plane can do. */
 export interface Role {
-  start(): Promise<void>;
+  /**
+   * Gets ready to serve.
+   *
+   * @param patience says, while that takes time, whether to go on.
+   * @returns false when it was told not to.
+   */
+  start(patience: () => boolean): Promise<boolean>;
   run(wake: number, onWake: () => void): Promise<void>;
   stop(): void;
   /** Does what a later order says, other than stopping. */
@@ -99,9 +107,14 @@ export function serveAsWorker(
   const serve = async (order: FirstOrder) => {
     const role = await make(order, tell);
     try {
-      await role.start();
-      tell({ news: "ready" });
       const orders = new OrderReader(order.wake);
+      const patience = () => {
+        const later = orders.read();
+        for (const one of later) if (one.order !== "stop") role.obey(one);
+        return !later.some((one) => one.order === "stop");
+      };
+      if (!await role.start(patience)) return;
+      tell({ news: "ready" });
       await role.run(order.wake, () => {
         for (const later of orders.read()) {
           if (later.order === "stop") role.stop();

@@ -98,7 +98,7 @@ export class Perimeter implements Role {
    * Closes the perimeter, makes it equal to the ledger again, and opens the sockets for agents and the
    * command line.
    */
-  async start(): Promise<void> {
+  async start(): Promise<boolean> {
     const { config, enforcer, controlGid } = this.#options;
     this.#host.watch();
     await this.#controller.start(() => this.#host.compare());
@@ -124,6 +124,7 @@ export class Perimeter implements Role {
       pinholes: this.#controller.table.size,
     });
     this.#audit.flush();
+    return true;
   }
 
   /**

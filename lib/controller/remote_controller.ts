@@ -14,6 +14,8 @@ import type { Config } from "./config.ts";
 import { ControlServer } from "./control_server.ts";
 import { Controller, type Log } from "./controller.ts";
 import { EventCounts } from "./event_counts.ts";
+import { Etcd } from "./etcd.ts";
+import { FencedEnforcer, Leadership } from "./leadership.ts";
 import { Ledger } from "./ledger.ts";
 import { Operator } from "./operator.ts";
 import type { LaterOrder, Role } from "./orders.ts";
@@ -36,12 +38,16 @@ export interface RemoteControllerOptions {
   readonly log: Log;
   /** Has the administrator's side load the policy anew. */
   readonly reload: () => void;
+  /** It is well, and waits until it leads. */
+  readonly standby: () => void;
 }
 
 /** The controller of one enforcer. */
 export class RemoteController implements Role {
   readonly #options: RemoteControllerOptions;
   readonly #poller = new Poller();
+  readonly #leadership: Leadership | undefined;
+  readonly #enforcer: Enforcer;
   readonly #audit: AuditTrail;
   readonly #ledger: Ledger;
   readonly #controller: Controller;
@@ -53,8 +59,13 @@ export class RemoteController implements Role {
 
   /** @throws {LedgerError} and other errors that say why this controller cannot be. */
   constructor(options: RemoteControllerOptions) {
-    this.#options = options;
-    const { config, enforcer, log } = options;
+    const { config, log } = options;
+    this.#leadership = leadershipOf(config);
+    this.#enforcer = this.#leadership === undefined
+      ? options.enforcer
+      : new FencedEnforcer(options.enforcer, this.#leadership);
+    const enforcer = this.#enforcer;
+    this.#options = { ...options, enforcer };
     this.#audit = openAuditTrail(config);
     this.#ledger = new Ledger(`${config.state_dir}/ledger.db`);
     this.#controller = new Controller({
@@ -64,6 +75,7 @@ export class RemoteController implements Role {
       audit: this.#audit,
       ledger: this.#ledger,
       log,
+      shared: this.#leadership,
       onFault: () => this.#controller.sweep.start(),
     });
     this.#audit.watch((event, line) => {
@@ -73,8 +85,9 @@ export class RemoteController implements Role {
   }
 
   /** See {@link Role}. */
-  async start(): Promise<void> {
+  async start(patience: () => boolean): Promise<boolean> {
     const { config, enforcer, controlGid, gate } = this.#options;
+    if (!await this.#lead(patience)) return false;
     await this.#controller.start(() => {});
     this.#sessions = new BrokerSessions(
       this.#poller,
@@ -113,6 +126,23 @@ export class RemoteController implements Role {
       pinholes: this.#controller.table.size,
     });
     this.#audit.flush();
+    return true;
+  }
+
+  /** Waits until this controller leads, where there are several, and takes over what is open. */
+  async #lead(patience: () => boolean): Promise<boolean> {
+    const leadership = this.#leadership;
+    if (leadership === undefined) return true;
+    this.#options.standby();
+    const tell = (text: string) => this.#options.log("info", text);
+    if (!await leadership.campaign(tell, () => !patience())) return false;
+    const { pinholes, nextId } = await leadership.read();
+    this.#ledger.takeOver(pinholes, nextId);
+    leadership.enforcerFailed = () => this.#controller.execution.enforcerFailed;
+    await leadership.round(performance.now());
+    this.#audit.add("controller.leads", { pinholes: pinholes.length });
+    this.#options.log("info", `leads, with ${pinholes.length} pinholes taken over`);
+    return true;
   }
 
   /** See {@link Role}. */
@@ -122,6 +152,7 @@ export class RemoteController implements Role {
     }
     this.#poller.add(wake, 1, onWake);
     this.#plane = new DataPlane(this.#poller, [
+      ...(this.#leadership === undefined ? [] : [this.#leadership]),
       this.#controller,
       this.#sessions,
       new ControlPart(this.#control),
@@ -147,6 +178,7 @@ export class RemoteController implements Role {
   async close(): Promise<void> {
     this.#sessions?.close();
     await this.#controller.stop();
+    await this.#leadership?.resign();
     this.#audit.add("controller.stopped", {
       pid: Deno.pid,
       pinholes: this.#controller.table.size,
@@ -181,4 +213,18 @@ export class RemoteController implements Role {
       sweep: sweep.last ?? null,
     };
   }
+}
+
+/** The part in a cluster; undefined when there is one controller. */
+function leadershipOf(config: Config): Leadership | undefined {
+  const { etcd, prefix, ca, certificate, key } = config.cluster;
+  if (etcd.length === 0) return undefined;
+  const read = (path: string | null) => path === null ? undefined : Deno.readTextFileSync(path);
+  const client = new Etcd({
+    endpoints: etcd,
+    ca: read(ca),
+    certificate: read(certificate),
+    key: read(key),
+  });
+  return new Leadership(client, prefix, `${Deno.hostname()}:${Deno.pid}`);
 }

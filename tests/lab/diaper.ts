@@ -84,6 +84,8 @@ export class DiaperHost {
    *
    * @param words the verb and its arguments.
    * @param settings more lines of the configuration; files are below {@link diaperDirectory}.
+   * @param start the daemon's name, when there are several on the host, and what it says when it is ready,
+   *   when it does not answer then.
    * @throws {Error} with its messages, when it does not start.
    */
   static async role(
@@ -92,12 +94,14 @@ export class DiaperHost {
     words: readonly string[],
     settings: readonly string[],
     command = DIAPER_BINARY,
+    start: { readonly name?: string; readonly ready?: RegExp } = {},
   ): Promise<DiaperHost> {
     if (!existsSync(command)) throw new Error(`There is no ${command}: run scripts/build first`);
-    const base = diaperDirectory(lab, host);
+    const base = diaperDirectory(lab, host, start.name);
     writeFileSync(`${base}/diaper.yaml`, [...ownSettings(base), ...settings, ""].join("\n"));
     const diaper = new DiaperHost(host, base, command, words);
-    await diaper.#ready();
+    if (start.ready === undefined) await diaper.#ready();
+    else await diaper.#daemon.waitForLine(start.ready, 30_000);
     return diaper;
   }
 
@@ -218,8 +222,8 @@ export class DiaperHost {
 }
 
 /** The directory of a host's daemon, made when it is not there. */
-export function diaperDirectory(lab: Lab, host: Host): string {
-  const base = lab.path(`diaper-${host.name}`);
+export function diaperDirectory(lab: Lab, host: Host, name = host.name): string {
+  const base = lab.path(`diaper-${name}`);
   mkdirSync(base, { mode: 0o755, recursive: true });
   for (const [name, mode] of [["run", 0o755], ["state", 0o700], ["log", 0o750]] as const) {
     mkdirSync(`${base}/${name}`, { mode, recursive: true });

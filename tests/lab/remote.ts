@@ -5,7 +5,7 @@
  * @module
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { newKeyPair } from "../../lib/sys/ssh.ts";
+import { newKeyPair, publicKeyOf } from "../../lib/sys/ssh.ts";
 import { authorizedKeyLine } from "../../lib/controller/authorized_keys.ts";
 import { knownControllerLine } from "../../lib/broker/known_controllers.ts";
 import { DIAPER_BINARY, diaperDirectory, DiaperHost } from "./diaper.ts";
@@ -29,6 +29,11 @@ export interface ControllerSpec {
   readonly controller?: readonly string[];
   /** More settings of the section `perimeter`; not without outside interfaces. */
   readonly perimeter?: readonly string[];
+  /** When there are several controllers on a host: a name, a port, whose keys it takes, its first word. */
+  readonly name?: string;
+  readonly port?: number;
+  readonly like?: RemoteSite;
+  readonly ready?: RegExp;
   /** More lines of the configuration. */
   readonly settings?: readonly string[];
 }
@@ -45,6 +50,7 @@ export const hasSshd: boolean = existsSync("/usr/sbin/sshd");
 export class RemoteSite {
   readonly controller: DiaperHost;
   readonly lab: Lab;
+  readonly port: number;
   /** Its host key, as base64. */
   readonly hostKey: string;
   /** The sshd, when there is one. */
@@ -58,7 +64,9 @@ export class RemoteSite {
     hostKey: string,
     keys: ReadonlyMap<string, string>,
     sshd: LabProcess | undefined,
+    port: number,
   ) {
+    this.port = port;
     this.lab = lab;
     this.controller = controller;
     this.hostKey = hostKey;
@@ -74,16 +82,17 @@ export class RemoteSite {
     outside: readonly string[],
     host: Host = lab.perimeter,
   ): Promise<RemoteSite> {
-    const base = diaperDirectory(lab, host);
+    const base = diaperDirectory(lab, host, spec.name);
+    const port = spec.port ?? SSH_PORT;
     const hostKey = newKeyPair("controller");
     const path = `${base}/host_key`;
     writeFileSync(path, hostKey.privateKey, { mode: 0o600 });
     const keys = new Map<string, string>();
     const lines: string[] = [];
     for (const delegate of spec.delegates) {
-      const pair = newKeyPair(delegate);
-      keys.set(delegate, pair.privateKey);
-      lines.push(authorizedKeyLine(delegate, pair.publicKey, gateCommand(base), []));
+      const privateKey = spec.like?.key(delegate) ?? newKeyPair(delegate).privateKey;
+      keys.set(delegate, privateKey);
+      lines.push(authorizedKeyLine(delegate, publicKeyOf(privateKey), gateCommand(base), []));
     }
     const authorized = `${base}/authorized_keys`;
     writeFileSync(authorized, lines.join("\n") + "\n", { mode: 0o644 });
@@ -102,21 +111,26 @@ export class RemoteSite {
         ]),
         "controller:",
         spec.server === "embedded"
-          ? `  listen: ["${host.address(4)}:${SSH_PORT}"]`
+          ? `  listen: ["${host.address(4)}:${port}"]`
           : `  gate_account: ${GATE_ACCOUNT}`,
         `  host_key: ${path}`,
         `  authorized_keys: ${authorized}`,
         ...(spec.controller ?? []).map((line) => `  ${line}`),
         ...(spec.settings ?? []),
       ],
+      undefined,
+      {
+        ...(spec.name === undefined ? {} : { name: spec.name }),
+        ...(spec.ready === undefined ? {} : { ready: spec.ready }),
+      },
     );
     const sshd = spec.server === "embedded" ? undefined : await startSshd(host, base, authorized);
-    return new RemoteSite(lab, controller, hostKey.publicKey, keys, sshd);
+    return new RemoteSite(lab, controller, hostKey.publicKey, keys, sshd, port);
   }
 
   /** Where it is, as in `remote.controllers`. */
   get address(): string {
-    return `${this.controller.host.address(4)}:${SSH_PORT}`;
+    return `${this.controller.host.address(4)}:${this.port}`;
   }
 
   /** The private key of a delegate. */
@@ -144,7 +158,7 @@ export class RemoteSite {
     writeFileSync(
       `${base}/known_controllers`,
       sites.map((s) =>
-        knownControllerLine({ host: s.controller.host.address(4), port: SSH_PORT }, s.hostKey) +
+        knownControllerLine({ host: s.controller.host.address(4), port: s.port }, s.hostKey) +
         "\n"
       ).join(""),
     );
