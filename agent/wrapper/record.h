@@ -17,12 +17,14 @@ struct record {
 	uint32_t zero;
 	uint8_t target_digest[SHA256_SIZE];
 	uint8_t agent_digest[SHA256_SIZE];
-	char path[256];   /* where the wrapper itself is; these four end with a NUL */
-	char target[256]; /* the one program that it runs */
+	uint8_t program_digest[SHA256_SIZE];
+	char path[256];   /* where the wrapper itself is; these five end with a NUL */
+	char target[256]; /* the one program that it stands for */
 	char agent[256];
+	char program[256]; /* a copy of the target that needs the agent: this is what runs */
 	char socket[112]; /* the broker's */
 };
 
-_Static_assert(sizeof(struct record) == 960, "record");
+_Static_assert(sizeof(struct record) == 1248, "record");
 
 #endif

@@ -91,7 +91,7 @@ static void check_installation(void) {
 /* Copies a file that only root can have written into memory, and holds it against its digest. */
 static int checked_copy(const char *path, const uint8_t digest[SHA256_SIZE], enum wire_fault fault) {
 	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_NO_SYMLINKS};
-	const char *name = strrchr(path, '/') + 1;
+	const char *name = strrchr(record.target, '/') + 1;
 	uint8_t actual[SHA256_SIZE];
 	struct stat file;
 	int from = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
@@ -162,13 +162,12 @@ static void refuse_io_uring(void) {
 }
 
 static char **clean_environment(int channel) {
-	static char *entries[64] = {"PATH=/usr/local/bin:/usr/bin:/bin"}, preload[300], socket_name[128], number[32];
+	static char *entries[64] = {"PATH=/usr/local/bin:/usr/bin:/bin"}, socket_name[128], number[32];
 	size_t used = 1;
 	if (channel >= 0) {
-		snprintf(preload, sizeof preload, "LD_PRELOAD=%s", record.agent);
 		snprintf(socket_name, sizeof socket_name, "DIAPER_SOCKET=%s", record.socket);
 		snprintf(number, sizeof number, "DIAPER_WRAPPER_FD=%d", channel);
-		entries[used++] = preload, entries[used++] = socket_name, entries[used++] = number;
+		entries[used++] = socket_name, entries[used++] = number;
 	}
 	for (char **entry = environ; *entry != NULL; entry++)
 		for (size_t i = 0; i < sizeof ALLOWED / sizeof *ALLOWED && used < 63; i++)
@@ -182,7 +181,8 @@ int main(int argc, char **argv) {
 	must(argc > 0 && syscall(SYS_close_range, 3, ~0U, 0) == 0, "close_range");
 	check_installation();
 	close(checked_copy(record.agent, record.agent_digest, WIRE_FAULT_AGENT));
-	int program = checked_copy(record.target, record.target_digest, WIRE_FAULT_TARGET);
+	close(checked_copy(record.target, record.target_digest, WIRE_FAULT_TARGET));
+	int program = checked_copy(record.program, record.program_digest, WIRE_FAULT_TARGET);
 	must(fchmod(program, 0511) == 0, "fchmod");
 	int channel = take_ticket(program);
 	drop_rights();

@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { userId, userName } from "../sys/accounts.ts";
 import { agentLibrary, placeFile, wrapperBinary } from "../sys/assets.ts";
+import { ElfError, withNeeded } from "./elf_needed.ts";
 import {
   encodeWrapperRecord,
   findWrapperRecord,
@@ -54,7 +55,8 @@ export interface WrapperParts {
 export interface PlannedWrapper {
   readonly record: WrapperRecord;
   readonly file: Uint8Array<ArrayBuffer>;
-  readonly agent: { readonly name: string; readonly content: Uint8Array };
+  /** What goes into the directory of agents, by name. */
+  readonly companions: Readonly<Record<string, Uint8Array>>;
 }
 
 /**
@@ -87,6 +89,9 @@ export function planWrapper(
   const { wrapper, agent } = parts;
   const digest = sha256(agent);
   const name = `libdiaper-agent-${digest.slice(0, 16)}.so`;
+  const copy = needing(program, `${AGENT_DIRECTORY}/${name}`, target);
+  const copyDigest = sha256(copy);
+  const copyName = `${target.slice(target.lastIndexOf("/") + 1)}-${copyDigest.slice(0, 16)}`;
   const path = `${realPath(parent(order.path))}/${
     order.path.slice(order.path.lastIndexOf("/") + 1)
   }`
@@ -103,6 +108,8 @@ export function planWrapper(
     target_sha256: sha256(program),
     agent: `${AGENT_DIRECTORY}/${name}`,
     agent_sha256: digest,
+    program: `${AGENT_DIRECTORY}/${copyName}`,
+    program_sha256: copyDigest,
     socket: order.socket,
   };
   for (const [text, most] of [[path, 107], [target, 255], [order.socket, 107]] as const) {
@@ -112,7 +119,8 @@ export function planWrapper(
   const record = encodeWrapperRecord(unsigned);
   const file = new Uint8Array(wrapper);
   file.set(record, findWrapperRecord(wrapper));
-  return { record: { ...unsigned, sha256: sha256(file) }, file, agent: { name, content: agent } };
+  const companions = { [name]: agent, [copyName]: copy };
+  return { record: { ...unsigned, sha256: sha256(file) }, file, companions };
 }
 
 /**
@@ -121,9 +129,11 @@ export function planWrapper(
  * @throws {WrapperError} when something else is at its path.
  */
 export function installWrapper(plan: PlannedWrapper, directory = WRAPPER_DIRECTORY): void {
-  const { record, file, agent } = plan;
+  const { record, file, companions } = plan;
   const old = wrapperToReplace(plan, directory);
-  placeFile(AGENT_DIRECTORY, agent.name, agent.content);
+  for (const [name, content] of Object.entries(companions)) {
+    placeFile(AGENT_DIRECTORY, name, content);
+  }
   // On the list first: a wrapper that is not on it is refused, an entry without wrapper does nothing.
   const text = new TextEncoder().encode(JSON.stringify(record, undefined, 2) + "\n");
   placeFile(directory, entryName(record.path), text);
@@ -138,7 +148,7 @@ export function installWrapper(plan: PlannedWrapper, directory = WRAPPER_DIRECTO
     removeIfThere(temporary);
     throw error;
   }
-  if (old !== undefined) removeUnusedAgent(old, directory);
+  if (old !== undefined) removeUnusedParts(old, directory);
 }
 
 /**
@@ -181,6 +191,9 @@ export function wrapperFault(record: WrapperRecord): string | undefined {
     if (sha256(Deno.readFileSync(record.agent)) !== record.agent_sha256) {
       return "the agent was changed";
     }
+    if (sha256(Deno.readFileSync(record.program)) !== record.program_sha256) {
+      return "the program's copy was changed";
+    }
     if (userId(record.delegate) !== record.uid) return "the delegate's account has another number";
     return undefined;
   } catch (error) {
@@ -200,7 +213,7 @@ export function removeWrapper(name: string, directory = WRAPPER_DIRECTORY): Wrap
   // What root put there since is not ours to remove.
   if (info?.isFile === true && info.uid === record.uid) removeIfThere(record.path);
   removeIfThere(`${directory}/${entryName(record.path)}`);
-  removeUnusedAgent(record, directory);
+  removeUnusedParts(record, directory);
   return record;
 }
 
@@ -224,10 +237,25 @@ export function findWrapper(name: string, directory = WRAPPER_DIRECTORY): Wrappe
   return record;
 }
 
-/** An agent that no wrapper loads any more; programs that run keep it. */
-function removeUnusedAgent(record: WrapperRecord, directory: string): void {
-  if (parent(record.agent) !== AGENT_DIRECTORY) return;
-  if (!listWrappers(directory).some((r) => r.agent === record.agent)) removeIfThere(record.agent);
+/** Agent and copy that no wrapper uses any more; programs that run keep them. */
+function removeUnusedParts(record: WrapperRecord, directory: string): void {
+  const used = new Set(listWrappers(directory).flatMap((r) => [r.agent, r.program]));
+  for (const path of [record.agent, record.program]) {
+    if (parent(path) === AGENT_DIRECTORY && !used.has(path)) removeIfThere(path);
+  }
+}
+
+/** The copy of a program that cannot run without the agent. */
+function needing(program: Uint8Array, agent: string, path: string): Uint8Array<ArrayBuffer> {
+  try {
+    return withNeeded(program, agent);
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error;
+    throw new WrapperError(
+      `${path} ${error.message}`,
+      "wrap another program: it cannot be made to load the agent",
+    );
+  }
 }
 
 /** A file name that no two paths share. */
@@ -252,12 +280,6 @@ function readProgram(path: string): Uint8Array<ArrayBuffer> {
   if (wrong !== undefined) throw new WrapperError(`${path} ${wrong}`, "wrap another program");
   requireRootsDirectory(parent(path));
   const bytes = Deno.readFileSync(path);
-  if (!isDynamic(bytes)) {
-    throw new WrapperError(
-      `${path} is not a dynamically linked ELF program`,
-      "scripts and static programs cannot be wrapped: the agent is not loaded into them",
-    );
-  }
   if (new TextDecoder("latin1").decode(bytes).includes(ORIGIN)) {
     throw new WrapperError(
       `${path} looks for its libraries beside itself (${ORIGIN})`,
@@ -265,20 +287,6 @@ function readProgram(path: string): Uint8Array<ArrayBuffer> {
     );
   }
   return bytes;
-}
-
-/** True for a 64-bit ELF file with a program interpreter (PT_INTERP). */
-function isDynamic(bytes: Uint8Array<ArrayBuffer>): boolean {
-  const view = new DataView(bytes.buffer);
-  if (bytes.length < 64 || view.getUint32(0) !== 0x7f454c46 || bytes[4] !== 2) return false;
-  const table = Number(view.getBigUint64(32, true));
-  const size = view.getUint16(54, true);
-  const count = view.getUint16(56, true);
-  for (let at = table; at < table + count * size && at + 4 <= bytes.length; at += size) {
-    if (view.getUint32(at, true) === 3) return true;
-    if (size === 0) return false;
-  }
-  return false;
 }
 
 /** Everything from / to a directory must be root's, or somebody could put another file in place. */

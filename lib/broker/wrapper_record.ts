@@ -19,12 +19,15 @@ const schema = z.strictObject({
   /** The wrapper's file. */
   path: absolutePath,
   sha256: digest,
-  /** The one program that it runs. */
+  /** The one program that it stands for. */
   target: absolutePath,
   target_sha256: digest,
   /** The interposition agent. */
   agent: absolutePath,
   agent_sha256: digest,
+  /** What runs: a copy of the program that needs the agent. */
+  program: absolutePath,
+  program_sha256: digest,
   /** The broker's socket. */
   socket: z.string().regex(/^\/[^\0]{0,106}$/),
 });
@@ -33,7 +36,7 @@ const schema = z.strictObject({
 export type WrapperRecord = z.infer<typeof schema>;
 
 const MAGIC = "DPRWRAP1";
-const SIZE = 960;
+const SIZE = 1248;
 const encoder = new TextEncoder();
 
 /**
@@ -59,12 +62,14 @@ export function encodeWrapperRecord(
   new DataView(out.buffer).setUint32(8, record.uid, true);
   out.set(Uint8Array.fromHex(record.target_sha256), 16);
   out.set(Uint8Array.fromHex(record.agent_sha256), 48);
-  let at = 80;
+  out.set(Uint8Array.fromHex(record.program_sha256), 80);
+  let at = 112;
   for (
     const [text, size] of [
       [record.path, 256],
       [record.target, 256],
       [record.agent, 256],
+      [record.program, 256],
       [record.socket, 112],
     ] as const
   ) {

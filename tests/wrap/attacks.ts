@@ -111,6 +111,26 @@ const attacks: Record<string, () => Promise<void>> = {
     await Deno.remove(`${work}/alice/link.so`);
     await asked();
   },
+  async "a client whose agent its user keeps away does not run"() {
+    // As by taking its descriptors away with prlimit(2) while the loader looks for the agent, but at
+    // every run: the broker does not answer until the agent is gone.
+    const { agent } = m.install();
+    const client = m.start("alice", [WRAPPER, "ask"]);
+    await waitsForAnswer(client.pid);
+    await Deno.rename(agent, `${agent}-away`);
+    const { code, lines, stderr } = await client.end();
+    await Deno.rename(`${agent}-away`, agent);
+    assert.deepEqual([code, lines], [127, []]);
+    assert.match(stderr, /libdiaper-agent-.*cannot open shared object/);
+    await asked();
+  },
+  async "a changed copy of the program"() {
+    const { program } = m.install();
+    await Deno.writeFile(program, new Uint8Array([0]), { append: true });
+    assert.equal((await m.run("alice", [WRAPPER, "ask"])).code, 126);
+    await refused(/wrapper: the program is not the one that was authorized/);
+    m.install(); // puts it back
+  },
   async "a library of the user's that has root's path in a mount namespace of the user's"() {
     const path = "/usr/local/lib/fine.so";
     await Deno.writeFile(path, new Uint8Array(1), { mode: 0o644 }); // root's, at the same path
@@ -206,7 +226,7 @@ const attacks: Record<string, () => Promise<void>> = {
   },
   async "a wrapper that its owner changed, and one that is not on the list"() {
     const { code } = await tampered(WRAPPER, async (bytes) => {
-      bytes[findWrapperRecord(bytes) + 959] = 0x41; // in the padding: it runs all the same
+      bytes[findWrapperRecord(bytes) + 1247] = 0x41; // in the padding: it runs all the same
       await Promise.resolve();
     });
     assert.equal(code, 126);
@@ -338,6 +358,16 @@ const attacks: Record<string, () => Promise<void>> = {
     assert.equal(found.length, 2);
   },
 };
+
+/** Waits until a wrapper has asked the broker, which does not work meanwhile. */
+async function waitsForAnswer(pid: number): Promise<void> {
+  const RECVFROM = "45 ";
+  for (const end = Date.now() + 10_000; Date.now() < end;) {
+    if (Deno.readTextFileSync(`/proc/${pid}/syscall`).startsWith(RECVFROM)) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error("the wrapper asks nothing");
+}
 
 /** Runs a wrapper whose file was changed with its owner and mode kept, and puts it back. */
 async function tampered(path: string, change: (bytes: Uint8Array) => Promise<void>) {
