@@ -24,25 +24,36 @@ static int result_of(int error) {
 	return -1;
 }
 
-static int bind_inside(int fd, const struct sockaddr *address, socklen_t length) {
-	if (real.bind(fd, address, length) != 0)
-		return -1;
-	int error = pinhole_bound(fd, address, length);
-	if (error == 0 && !process_is_shared()) {
-		struct fd_entry entry = fdtable_get(fd);
-		entry.flags |= FD_FLAG_OUTSIDE;
-		fdtable_set(fd, entry);
+/*
+ * Told an outside address by getsockname, a program binds to that; the kernel has none of it. Which
+ * of the inside ones is this host's, the kernel tells.
+ */
+static int bind_inside(int fd, const struct sockaddr *outside, socklen_t length) {
+	struct sockaddr_storage inside;
+	const struct sockaddr *address = (struct sockaddr *)&inside;
+	unsigned next = 0;
+	while (nat_inward(&inside, outside, length, &next)) {
+		if (real.bind(fd, address, length) != 0) {
+			if (errno == EADDRNOTAVAIL)
+				continue;
+			return -1;
+		}
+		int error = pinhole_bound(fd, address, length);
+		if (error == 0 && !process_is_shared()) {
+			struct fd_entry entry = fdtable_get(fd);
+			entry.flags |= FD_FLAG_OUTSIDE;
+			fdtable_set(fd, entry);
+		}
+		return result_of(error);
 	}
-	return result_of(error);
+	errno = EADDRNOTAVAIL;
+	return -1;
 }
 
 int bind(int fd, const struct sockaddr *address, socklen_t length) {
-	struct sockaddr_storage inside;
 	int result = real.bind(fd, address, length);
-	/* Told an outside address by getsockname, a program binds to that; the kernel has none of it. */
-	if (result != 0 && errno == EADDRNOTAVAIL && pinhole_active &&
-	    nat_inward(&inside, address, length))
-		return bind_inside(fd, (struct sockaddr *)&inside, length);
+	if (result != 0 && errno == EADDRNOTAVAIL && pinhole_active && nat_active())
+		return bind_inside(fd, address, length);
 	return result == 0 ? result_of(pinhole_bound(fd, address, length)) : result;
 }
 

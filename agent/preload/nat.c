@@ -106,12 +106,14 @@ bool nat_is_local(const struct endpoint *remote) {
 	return false;
 }
 
-bool nat_inward(struct sockaddr_storage *copy, const struct sockaddr *given, socklen_t length) {
+bool nat_inward(struct sockaddr_storage *copy, const struct sockaddr *given, socklen_t length,
+                unsigned *next) {
 	struct endpoint outside;
 	if (pair_count == 0 || length > sizeof *copy || !endpoint_parse(&outside, given, length) ||
 	    outside.family != 4)
 		return false;
-	for (unsigned i = 0; i < pair_count; i++) {
+	while (*next < pair_count) {
+		unsigned i = (*next)++;
 		if (memcmp(pairs[i].outside, outside.address, sizeof pairs[i].outside) != 0)
 			continue;
 		memcpy(copy, given, length);

@@ -26,8 +26,12 @@ const uint8_t *nat_outside(const struct endpoint *inside);
 /* Whether this host reaches the inside addresses itself. */
 bool nat_is_local(const struct endpoint *remote);
 
-/* Copies an outside address, with the inside one in its place. False for other addresses. */
-bool nat_inward(struct sockaddr_storage *copy, const struct sockaddr *address, socklen_t length);
+/*
+ * Copies an outside address, with an inside one in its place: several hosts may share an outside
+ * address, so that there may be a next one (*next begins with 0). False when there is none.
+ */
+bool nat_inward(struct sockaddr_storage *copy, const struct sockaddr *address, socklen_t length,
+                unsigned *next);
 
 /* Writes 4 bytes of an address into a socket address of which `room` bytes may be written. */
 void nat_write(void *address, sa_family_t family, socklen_t room, const uint8_t *bytes);

@@ -33,7 +33,9 @@ Deno.test({
           plain.stdout,
           /bind outside: -1 .*\n[^]*stranger's: -1 .*\nbind to nowhere: -1 .*\n$/,
         );
-        const variables = [`DIAPER_NAT=10.77.0.1=${OUTSIDE}`, "DIAPER_NAT_LOCAL=10.77.0.3/32"];
+        // Another host behind the same address comes first.
+        const pairs = `10.88.0.1=${OUTSIDE},10.77.0.1=${OUTSIDE}`;
+        const variables = [`DIAPER_NAT=${pairs}`, "DIAPER_NAT_LOCAL=10.77.0.3/32"];
         const watched = await runWatched(build, [program, OUTSIDE], { variables });
         assert.equal(watched.code, 0, watched.stderr);
         const mapped = `::ffff:${OUTSIDE}`;

@@ -12,7 +12,12 @@ import { RemoteSite } from "../lab/remote.ts";
 
 const OUTSIDE = "203.0.113.1";
 const INSIDE = "192.0.2.10";
-const NAT = ["nat:", `  addresses: { ${INSIDE}: ${OUTSIDE} }`, "  local: [192.0.2.0/24]"];
+const LAN = "192.0.2.20";
+const NAT = [
+  "nat:",
+  `  addresses: { ${INSIDE}: ${OUTSIDE}, ${LAN}: ${OUTSIDE} }`,
+  "  local: [192.0.2.0/24]",
+];
 
 /** The router's own rules: only what it translates gets in, and the control port is translated. */
 const SITE_RULES = [
@@ -21,6 +26,8 @@ const SITE_RULES = [
   `add rule ip site raw iifname { "alice", "mallory" } ip daddr 192.0.2.0/24 drop`,
   "add chain ip site nat { type nat hook prerouting priority dstnat; }",
   `add rule ip site nat ip daddr ${OUTSIDE} tcp dport 21 dnat to ${INSIDE}`,
+  "add chain ip site source { type nat hook postrouting priority srcnat; }",
+  `add rule ip site source oifname { "alice", "mallory" } ip saddr 192.0.2.0/24 snat to ${OUTSIDE}`,
 ].join("; ");
 
 interface Scene extends AsyncDisposable {
@@ -38,7 +45,7 @@ async function makeScene(): Promise<Scene> {
     ],
     inside: [
       { name: "server", addresses: [INSIDE] },
-      { name: "lan", addresses: ["192.0.2.20"] },
+      { name: "lan", addresses: [LAN] },
     ],
   });
   try {
@@ -47,8 +54,11 @@ async function makeScene(): Promise<Scene> {
     await perimeter.must("nft", [SITE_RULES]);
     const site = await RemoteSite.start(lab, {
       server: "embedded",
-      policy: [`allow host1 * tcp * * ${INSIDE} 1024-65535`],
-      delegates: ["host1"],
+      policy: [
+        `allow host1 * tcp * * ${INSIDE} 1024-65535`,
+        `allow host2 * tcp * * ${LAN} 1024-65535`,
+      ],
+      delegates: ["host1", "host2"],
       settings: NAT,
     }, ["alice", "mallory"]);
     const server = lab.host("server");
@@ -89,6 +99,12 @@ function lftp(from: Host, to: string, file: string): Promise<RunResult> {
     ].join("; "),
   ]);
 }
+
+/** Active: the server comes to the client. Sends what the client announces. */
+const ACTIVE = [
+  ...["ftp:passive-mode off", "ssl:verify-certificate no", "ftp:ssl-force yes"],
+  ...["ftp:ssl-protect-data yes", "net:max-retries 1", "net:timeout 15"],
+];
 
 const announced = (address: string) => new RegExp(`227 .*\\(${address.replaceAll(".", ",")},`);
 
@@ -152,5 +168,40 @@ Deno.test({
     );
     assert.notEqual((await client.status).code, 0);
     assert.match(client.output().join("\n"), announced(INSIDE));
+  },
+});
+
+Deno.test({
+  name:
+    "scenario: lftp in active mode behind address translation is reached by the server that it " +
+    "asked, through TLS (needs root, vsftpd)",
+  ignore: !labPossible || !hasVsftpd(),
+  fn: async () => {
+    await using scene = await makeScene();
+    const { lab, site } = scene;
+    const [alice, lan] = [lab.host("alice"), lab.host("lan")];
+    const remote = await makeFtpsSite(lab, alice, { bigBytes: 3_000_000 });
+    const config = Deno.readTextFileSync(remote.config).replace(
+      "port_enable=NO",
+      "port_enable=YES",
+    );
+    Deno.writeTextFileSync(remote.config, config);
+    alice.spawn("vsftpd", [remote.config]);
+    await alice.waitForListener("tcp", remote.port);
+    const broker = await site.broker(lan, "host2", NAT);
+    const commands = (file: string) =>
+      [
+        ...ACTIVE.map((setting) => `set ${setting}`),
+        `open -u anonymous,lab@ ftp://${alice.address(4)}`,
+        `get big.bin -o ${lab.path(file)}`,
+      ].join("; ");
+    const client = broker.run("lftp", "lftp", ["-d", "-c", commands("active")], ["--nat-aware"]);
+    assert.equal((await client.status).code, 0, client.output().join("\n"));
+    assert.equal(await sha256File(lab.path("active")), remote.bigSha256);
+    const port = /---> (?:EPRT \|1\|203\.0\.113\.1\||PORT 203,0,113,1,)/;
+    assert.match(client.output().join("\n"), port);
+    const opened = site.controller.events().filter((e) => e.event_type === "pinhole.opened");
+    assert.ok(opened.length >= 1);
+    assert.ok(opened.every((e) => e["source"] === alice.address(4) && e["destination"] === LAN));
   },
 });
