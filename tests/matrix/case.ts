@@ -69,8 +69,8 @@ export interface MatrixCase {
   readonly needed: boolean;
   /** Why the broker refuses what the program asks for without need; any other refusal is an error. */
   readonly refused?: string;
-  /** When the last pinhole is closed: at the end of the session, or when the inside program ends. */
-  readonly until?: "session" | "program";
+  /** Pinholes that stay open until the inside program ends, of all clients together; 0 without it. */
+  readonly lasting?: number;
   /** Files of this machine that it cannot do without. */
   readonly files: readonly string[];
   /** Why the case cannot be as the others, with the proof; told in the table. */

@@ -5,10 +5,12 @@
  */
 import type { MatrixCase } from "./case.ts";
 import { ACTIVE_CLIENTS } from "./programs/active_clients.ts";
+import { BARESIP } from "./programs/baresip.ts";
 import { GLOBUS } from "./programs/globus.ts";
 import { IPERF2 } from "./programs/iperf2.ts";
 import { IPERF3 } from "./programs/iperf3.ts";
 import { NUTTCP } from "./programs/nuttcp.ts";
+import { OWN } from "./programs/own.ts";
 import { PROFTPD } from "./programs/proftpd.ts";
 import { PUREFTPD } from "./programs/pureftpd.ts";
 import { PYFTPDLIB } from "./programs/pyftpdlib.ts";
@@ -29,6 +31,8 @@ export const CASES: readonly MatrixCase[] = [
   ...NUTTCP,
   ...TFTP,
   ...UFTP,
+  ...BARESIP,
   ...XROOTD,
+  ...OWN,
   ...ACTIVE_CLIENTS,
 ];

@@ -193,7 +193,7 @@ class CaseRun {
     const probing = this.#probe(from, () => running);
     const { results, seconds } = await this.#sessions(clients, this.#case.inside === "client");
     const problems = await this.#verifyAll(results);
-    if (this.#case.until !== "program") problems.push(...await this.#allClosed(from));
+    problems.push(...await this.#allClosed(from, this.#case.lasting ?? 0));
     running = false;
     await probing;
     const events = this.#daemon.events().slice(from);
@@ -332,8 +332,8 @@ class CaseRun {
     }
   }
 
-  /** Waits until every pinhole since an event is closed; says which are not. */
-  async #allClosed(from: number): Promise<string[]> {
+  /** Waits until every pinhole since an event is closed, but some that last; says which are not. */
+  async #allClosed(from: number, lasting = 0): Promise<string[]> {
     const left = () => {
       const events = this.#daemon.events().slice(from);
       const closed = new Set(
@@ -342,10 +342,10 @@ class CaseRun {
       return events.filter((e) => e.event_type === "pinhole.opened" && !closed.has(e["id"]));
     };
     const end = Date.now() + 10_000;
-    while (left().length > 0 && Date.now() < end) {
+    while (left().length > lasting && Date.now() < end) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    return left().map((e) => `not closed: ${describe(e)}`);
+    return left().slice(lasting).map((e) => `not closed: ${describe(e)}`);
   }
 
   /** Every pinhole for the right host, every flow from outside by a pinhole of its own. */
