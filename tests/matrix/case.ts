@@ -33,6 +33,11 @@ export interface Play {
   /** One session: from an outside host for a server, inside and under the agent for a client. */
   readonly session: (host: number) => Command;
   /**
+   * For a program inside that does not end by itself: what an outside host does with it, after which it is
+   * ended. The result is that of this command.
+   */
+  readonly use?: (host: number) => Command;
+  /**
    * Checks what arrived, after the session's program has ended.
    *
    * @throws {Error} when it is not what was sent.

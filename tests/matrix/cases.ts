@@ -14,6 +14,7 @@ import { OWN } from "./programs/own.ts";
 import { PROFTPD } from "./programs/proftpd.ts";
 import { PUREFTPD } from "./programs/pureftpd.ts";
 import { PYFTPDLIB } from "./programs/pyftpdlib.ts";
+import { RCLONE } from "./programs/rclone.ts";
 import { TFTP } from "./programs/tftp.ts";
 import { UFTP } from "./programs/uftp.ts";
 import { VSFTPD } from "./programs/vsftpd.ts";
@@ -34,5 +35,6 @@ export const CASES: readonly MatrixCase[] = [
   ...BARESIP,
   ...XROOTD,
   ...OWN,
+  ...RCLONE,
   ...ACTIVE_CLIENTS,
 ];

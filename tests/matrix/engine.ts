@@ -161,7 +161,7 @@ class CaseRun {
       late = true;
       session.kill("SIGKILL");
     }, DENIED_AFTER);
-    const result = await resultOf(session);
+    const result = await this.#finish(session, 0);
     clearTimeout(timer);
     const arrived = !late && await verified(this.#play, 0, result) === undefined;
     await this.#stopListeners();
@@ -298,11 +298,21 @@ class CaseRun {
       for (const session of sessions) session.kill("SIGKILL");
     }, this.#case.patience ?? PATIENCE);
     try {
-      const results = await Promise.all(sessions.map(resultOf));
+      const results = await Promise.all(sessions.map((session, i) => this.#finish(session, i)));
       return { results, seconds: (performance.now() - started) / 1000 };
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** The session's result, or that of an outside host which uses a program that does not end by itself. */
+  async #finish(session: LabProcess, host: number): Promise<RunResult> {
+    if (this.#play.use === undefined) return await resultOf(session);
+    const user = this.#spawn(this.#play.use(host), this.#field.host(host), false);
+    session.status.then(() => user.kill("SIGKILL")); // it was late
+    const result = await resultOf(user);
+    await session.stop();
+    return result.code === 0 ? result : { ...result, stderr: result.stderr + tail(session.output()) };
   }
 
   async #verifyAll(results: readonly RunResult[]): Promise<string[]> {
