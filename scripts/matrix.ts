@@ -9,6 +9,7 @@ import { CASES } from "../tests/matrix/cases.ts";
 import type { MatrixCase } from "../tests/matrix/case.ts";
 import { type CaseResult, runCase, runNatively } from "../tests/matrix/engine.ts";
 import { Field, HOSTS } from "../tests/matrix/field.ts";
+import { matrixPage } from "./matrix_table.ts";
 
 const { values: options, positionals: names } = parseArgs({
   args: Deno.args,
@@ -55,6 +56,10 @@ for (const matrixCase of chosen) {
   };
   results.push({ matrixCase, result });
   print(options.json ? JSON.stringify(result) : line(result));
+}
+if (options.write) {
+  Deno.mkdirSync("docs/evaluation", { recursive: true });
+  Deno.writeTextFileSync("docs/evaluation/matrix.md", matrixPage(results, clients));
 }
 Deno.exitCode = results.every(({ result }) => result.ok) ? 0 : 1;
 

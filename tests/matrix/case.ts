@@ -78,22 +78,15 @@ export interface MatrixCase {
   readonly lasting?: number;
   /** Files of this machine that it cannot do without. */
   readonly files: readonly string[];
-  /** Why the case cannot be as the others, with the proof; told in the table. */
+  /** What people should know of it; told in the table. */
   readonly note?: string;
+  /**
+   * Why the program itself cannot do it. Then the proof is that it fails with neither agent nor perimeter,
+   * and nothing else is tried.
+   */
+  readonly broken?: string;
   /** Milliseconds for one session; 60,000 without it. */
   readonly patience?: number;
   /** Makes the files that both ends need. */
   readonly prepare: (field: Field) => Promise<Play> | Play;
-}
-
-/** A case that a program outside of this project makes impossible. */
-export interface MissingCase {
-  /** As for a case. */
-  readonly name: string;
-  /** What it is, for people. */
-  readonly program: string;
-  /** The mode, for people. */
-  readonly mode: string;
-  /** Why there is no such case, with what proves it. */
-  readonly why: string;
 }

@@ -53,6 +53,8 @@ export interface CaseResult {
   readonly problems: readonly string[];
 }
 
+/** Milliseconds after which a session with neither agent nor perimeter has failed for good. */
+const BROKEN_AFTER = 10_000;
 /** Milliseconds in which a session without the agent must not succeed. */
 const DENIED_AFTER = 2_500;
 const PATIENCE = 60_000;
@@ -67,6 +69,7 @@ export async function runCase(
   matrixCase: MatrixCase,
   clients: number,
 ): Promise<CaseResult> {
+  if (matrixCase.broken !== undefined) return await proveBroken(field, matrixCase);
   await field.begin(matrixCase.name);
   const play = await matrixCase.prepare(field);
   const run = new CaseRun(field, matrixCase, play);
@@ -101,6 +104,20 @@ export async function runCase(
     many,
     neighbour,
     problems,
+  };
+}
+
+async function proveBroken(field: Field, matrixCase: MatrixCase): Promise<CaseResult> {
+  const impatient = { ...matrixCase, patience: BROKEN_AFTER };
+  const { problems } = await runNatively(field, impatient, 1);
+  return {
+    name: matrixCase.name,
+    ok: problems.length > 0,
+    denied: undefined,
+    one: undefined,
+    many: undefined,
+    neighbour: { tried: 0, passed: 0 },
+    problems: problems.length > 0 ? [] : ["the program can do it by itself: take the case in"],
   };
 }
 
@@ -312,7 +329,9 @@ class CaseRun {
     session.status.then(() => user.kill("SIGKILL")); // it was late
     const result = await resultOf(user);
     await session.stop();
-    return result.code === 0 ? result : { ...result, stderr: result.stderr + tail(session.output()) };
+    return result.code === 0
+      ? result
+      : { ...result, stderr: result.stderr + tail(session.output()) };
   }
 
   async #verifyAll(results: readonly RunResult[]): Promise<string[]> {

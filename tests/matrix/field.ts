@@ -13,6 +13,8 @@ import type { Port } from "./case.ts";
 
 /** Outside hosts. */
 export const HOSTS = 20;
+/** Bytes of a transfer: more than socket buffers hold, half a second on the slow link. */
+const BYTES = 4_000_000;
 /** Rate of the first outside host's link, so that a transfer lasts long enough to look at. */
 const SLOW = "48mbit";
 
@@ -34,18 +36,21 @@ export class Field {
   readonly neighbour: Host;
   /** The host inside. */
   readonly inside: Host;
+  /** Bytes of a transfer; some programs make it a share of that. */
+  readonly bytes: number;
   #directory = "";
   #certificate: { certificate: string; key: string } | undefined;
 
-  private constructor(lab: Lab) {
+  private constructor(lab: Lab, bytes: number) {
     this.lab = lab;
+    this.bytes = bytes;
     this.outside = Array.from({ length: HOSTS }, (_, i) => lab.host(`c${i + 1}`));
     this.neighbour = lab.host("neighbour");
     this.inside = lab.host("inside");
   }
 
   /** Builds the network. */
-  static async create(): Promise<Field> {
+  static async create(bytes = BYTES): Promise<Field> {
     const lab = await Lab.create({
       outside: [
         ...Array.from({ length: HOSTS }, (_, i) => ({
@@ -57,7 +62,7 @@ export class Field {
       inside: [{ name: "inside", addresses: ["192.0.2.10"] }],
     });
     try {
-      const field = new Field(lab);
+      const field = new Field(lab, bytes);
       for (const [host, device] of [[field.outside[0], "eth0"], [lab.perimeter, "c1"]] as const) {
         await host?.must("tc", [
           ...["qdisc", "add", "dev", device, "root", "tbf", "rate", SLOW],

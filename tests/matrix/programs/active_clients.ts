@@ -16,6 +16,7 @@ interface Client {
   readonly package: string;
   readonly file: string;
   readonly tls: boolean;
+  readonly broken?: string;
   readonly command: (
     t: { server: string; inside: string; local: string; directory: string; certificate: string },
   ) => Command;
@@ -36,6 +37,13 @@ const CLIENTS: readonly Client[] = [
     ...{ name: "curl-active", package: "curl", file: "/usr/bin/curl", tls: false },
     command: ({ server, inside, local }) =>
       curl({ server, port: PORT, remote: "data", local, active: inside }),
+  },
+  {
+    ...{ name: "curl-active-tls", package: "curl", file: "/usr/bin/curl", tls: true },
+    broken: "curl 7.88 has no active mode with TLS that works: it waits for the server's TLS " +
+      "handshake before it asks for the file",
+    command: ({ server, inside, local, certificate }) =>
+      curl({ server, port: PORT, remote: "data", local, certificate, active: inside }),
   },
   {
     ...{ name: "ncftp-active", package: "ncftp", file: "/usr/bin/ncftpget", tls: false },
@@ -60,6 +68,7 @@ function active(client: Client): MatrixCase {
     open: [],
     pinholes: 1,
     needed: true,
+    ...(client.broken === undefined ? {} : { broken: client.broken }),
     files: [client.file, "/usr/sbin/vsftpd"],
     prepare: async (field) => {
       const { certificate } = await field.certificate();

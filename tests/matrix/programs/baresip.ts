@@ -81,6 +81,9 @@ export const BARESIP: readonly MatrixCase[] = [{
   pinholes: [2, 4],
   // Its resolver has two ports from the start, which are opened when the first peer is known.
   lasting: 2,
+  note:
+    "two ports of its resolver, bound before anybody called, are opened for the first caller and stay " +
+    "open until it ends",
   // Both ends send, from the ports that they receive at: the first packet from inside opens the way back.
   needed: false,
   files: ["/usr/bin/baresip", `${MODULES}/echo.so`, `${MODULES}/aufile.so`],

@@ -9,9 +9,6 @@ import { fileURLToPath } from "node:url";
 import type { RunResult } from "../../lab/host.ts";
 import type { Command, Play } from "../case.ts";
 
-/** Bytes of a transfer: more than socket buffers hold, half a second on the slow link. */
-export const BYTES = 4_000_000;
-
 /** Why the broker opens no port below 1024, and what a server that connects from port 20 does not need. */
 export const PRIVILEGED = "tcp/20 is a privileged port: only the configuration may open it";
 

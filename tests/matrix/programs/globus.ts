@@ -5,7 +5,7 @@
  */
 import type { Command, MatrixCase } from "../case.ts";
 import type { Field } from "../field.ts";
-import { BYTES, command, fetched } from "./common.ts";
+import { command, fetched } from "./common.ts";
 
 const PORT = 2811;
 const FILES = ["/usr/sbin/globus-gridftp-server", "/usr/bin/globus-url-copy"];
@@ -48,7 +48,7 @@ function globus(mode: Mode): MatrixCase {
       const root = field.directory("root", 0o777);
       // Whatever the umask of this process is: the server gives up its rights.
       Deno.chmodSync(root, 0o777);
-      const data = field.random("root/data", BYTES);
+      const data = field.random("root/data", field.bytes);
       const server_ = (i: number) => inside === "server" ? field.address : field.source(i);
       const arrived = (i: number) =>
         direction === "up" ? field.path(`root/got-${i}`) : field.path(`got-${i}`);

@@ -23,7 +23,7 @@ function iperf2(name: string, mode: string, flag: string): MatrixCase {
       ready: () => ({ protocol: "tcp", port: SERVER }),
       session: (i) =>
         command("iperf", ...[
-          ...["-c", field.source(i), "-p", String(SERVER), "-t", "1", "-n", "1M", flag],
+          ...["-c", field.source(i), "-p", String(SERVER), "-n", String(field.bytes / 4), flag],
           ...["-L", String(BACK + i), "-f", "k"],
         ]),
       verify: (i, result) => {

@@ -32,13 +32,22 @@ const SERVER: MatrixCase = {
     ready: (i) => ({ protocol: "tcp", port: CONTROL + i }),
     session: (i) =>
       command("nuttcp", ...[
-        ...["-t", "-n64", "-l65536", "-fparse", "-P", String(CONTROL + i)],
+        ...[
+          "-t",
+          `-n${Math.ceil(field.bytes / 65536)}`,
+          "-l65536",
+          "-fparse",
+          "-P",
+          String(CONTROL + i),
+        ],
         ...["-p", String(DATA + i), field.address],
       ]),
     verify: (_, result) => {
       succeeded(result);
       const megabytes = received(result.stdout);
-      if (!(megabytes >= 4)) throw new Error(`Only ${megabytes} MB were received`);
+      if (!(megabytes * 2 ** 20 >= field.bytes)) {
+        throw new Error(`Only ${megabytes} MB were received`);
+      }
     },
   }),
 };

@@ -8,13 +8,17 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { MatrixCase } from "../case.ts";
 import type { Field } from "../field.ts";
-import { BYTES, command, fetched } from "./common.ts";
+import { command, fetched } from "./common.ts";
 
-const source = (name: string) =>
-  fileURLToPath(new URL(`../../programs/${name}`, import.meta.url));
+const source = (name: string) => fileURLToPath(new URL(`../../programs/${name}`, import.meta.url));
 
 /** Compiles a program once for the lab. */
-async function built(field: Field, compiler: string, name: string, ...more: string[]): Promise<string> {
+async function built(
+  field: Field,
+  compiler: string,
+  name: string,
+  ...more: string[]
+): Promise<string> {
   const path = field.lab.path(`built-${name}`);
   if (!existsSync(path)) {
     await field.inside.must(compiler, ["-O2", "-o", path, source(name), ...more]);
@@ -37,7 +41,7 @@ const MUSL: MatrixCase = {
   needed: true,
   files: ["/usr/bin/musl-gcc"],
   prepare: async (field) => {
-    const data = field.random("data", BYTES);
+    const data = field.random("data", field.bytes);
     const program = await built(field, "musl-gcc", "port_server.c");
     const local = (host: number) => field.path(`got-${host}`);
     return {
@@ -61,7 +65,7 @@ const UDT: MatrixCase = {
   needed: true,
   files: ["/usr/include/udt/udt.h", "/usr/bin/g++"],
   prepare: async (field) => {
-    const data = field.random("data", 300_000);
+    const data = field.random("data", field.bytes / 10);
     const program = await built(field, "g++", "udt_transfer.cpp", "-ludt", "-lpthread");
     const local = (host: number) => field.path(`got-${host}`);
     return {

@@ -5,7 +5,7 @@
  */
 import type { MatrixCase } from "../case.ts";
 import type { Field } from "../field.ts";
-import { account, BYTES, command, fetched, unpacked } from "./common.ts";
+import { account, command, fetched, unpacked } from "./common.ts";
 import { curl, type FtpTransfer, lftp } from "./ftp.ts";
 
 const SERVER = unpacked("proftpd-core", "usr/sbin/proftpd");
@@ -14,7 +14,7 @@ const PORT = 21;
 
 async function site(field: Field): Promise<{ config: string; data: string }> {
   const root = field.directory("root");
-  const data = field.random("root/data", BYTES);
+  const data = field.random("root/data", field.bytes);
   const { certificate, key } = await field.certificate();
   const { uid, gid } = account("nobody");
   const hash = (await field.inside.must("openssl", ["passwd", "-6", "lab"])).trim();

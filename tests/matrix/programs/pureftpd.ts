@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { MatrixCase } from "../case.ts";
-import { account, BYTES, command, fetched, PRIVILEGED, unpacked } from "./common.ts";
+import { account, command, fetched, PRIVILEGED, unpacked } from "./common.ts";
 import { curl, type FtpTransfer, lftp } from "./ftp.ts";
 
 const SERVER = unpacked("pure-ftpd", "usr/sbin/pure-ftpd");
@@ -23,7 +23,7 @@ function pureftpd(name: string, mode: string, active: boolean): MatrixCase {
     files: [SERVER, ACCOUNTS, "/usr/bin/lftp", "/usr/bin/curl"],
     prepare: async (field) => {
       const root = field.directory("root");
-      const data = field.random("root/data", BYTES);
+      const data = field.random("root/data", field.bytes);
       const pem = await field.certificate();
       const both = field.file(
         "both.pem",

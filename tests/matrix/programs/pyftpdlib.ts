@@ -6,7 +6,7 @@
  */
 import { fileURLToPath } from "node:url";
 import type { MatrixCase } from "../case.ts";
-import { BYTES, command, fetched } from "./common.ts";
+import { command, fetched } from "./common.ts";
 import { curl, lftp } from "./ftp.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../programs/ftp_server.py", import.meta.url));
@@ -33,7 +33,7 @@ function pyftpdlib(
     files: [LIBRARY, "/usr/bin/python3", "/usr/bin/curl", "/usr/bin/lftp"],
     prepare: async (field) => {
       const root = field.directory("root");
-      const data = field.random("root/data", BYTES);
+      const data = field.random("root/data", field.bytes);
       const { certificate, key } = await field.certificate();
       const local = (host: number) => field.path(`got-${host}`);
       return {

@@ -39,7 +39,15 @@ export const RCLONE: readonly MatrixCase[] = [{
       use: (i) =>
         command("curl", ...[
           ...["--silent", "--show-error", "--fail", "--output", local(i)],
-          ...["--connect-timeout", "1", "--retry", "50", "--retry-all-errors", "--retry-delay", "1"],
+          ...[
+            "--connect-timeout",
+            "1",
+            "--retry",
+            "50",
+            "--retry-all-errors",
+            "--retry-delay",
+            "1",
+          ],
           `http://${field.address}:${HTTP + i}/data`,
         ]),
       verify: fetched(local, data),

@@ -10,8 +10,8 @@ import { command, fetched, unpacked } from "./common.ts";
 
 const ATFTPD = unpacked("atftpd", "usr/sbin/atftpd");
 const PORT = 69;
-/** A block is 512 bytes, and each waits for the other end. */
-const BYTES = 400_000;
+/** A block is 512 bytes, and each waits for the other end: a tenth of the others' bytes. */
+const SHARE = 10;
 
 /** The two implementations, by their Debian names. */
 const SERVERS: Readonly<Record<string, (address: string, root: string) => Command>> = {
@@ -32,7 +32,7 @@ const CLIENTS: Readonly<Record<string, (server: string, local: string) => Comman
 };
 
 function site(field: Field): { root: string; data: string } {
-  return { root: field.directory("root"), data: field.random("root/data", BYTES) };
+  return { root: field.directory("root"), data: field.random("root/data", field.bytes / SHARE) };
 }
 
 function server(name: string, model: string): MatrixCase {

@@ -22,6 +22,8 @@ export const UFTP: readonly MatrixCase[] = [{
   open: Array.from({ length: 20 }, (_, i) => `udp/${PORT + i}`),
   pinholes: 0,
   needed: false,
+  note: "a daemon does not take twenty senders at once, without the agent as well (most end with " +
+    '"Announce timed out"); each sender has a daemon of its own',
   files: ["/usr/bin/uftp", "/usr/bin/uftpd"],
   prepare: (field) => {
     const data = field.random("data", 1_000_000);

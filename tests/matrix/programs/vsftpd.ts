@@ -5,7 +5,7 @@
  */
 import type { MatrixCase } from "../case.ts";
 import type { Field } from "../field.ts";
-import { BYTES, command, fetched, PRIVILEGED } from "./common.ts";
+import { command, fetched, PRIVILEGED } from "./common.ts";
 import { curl, type FtpTransfer, lftp } from "./ftp.ts";
 
 const FILES = ["/usr/sbin/vsftpd", "/usr/bin/curl", "/usr/bin/lftp"];
@@ -19,7 +19,7 @@ export async function vsftpdSite(
   tls: boolean,
 ): Promise<{ config: string; data: string }> {
   const root = field.directory(`${name}-root`);
-  const data = field.random(`${name}-root/data`, BYTES);
+  const data = field.random(`${name}-root/data`, field.bytes);
   const pem = await field.certificate();
   const all: Record<string, string | number> = {
     listen: "YES",

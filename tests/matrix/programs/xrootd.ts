@@ -4,7 +4,7 @@
  * @module
  */
 import type { MatrixCase } from "../case.ts";
-import { BYTES, command, fetched } from "./common.ts";
+import { command, fetched } from "./common.ts";
 
 const PORT = 1094;
 
@@ -22,7 +22,7 @@ export const XROOTD: readonly MatrixCase[] = [{
   files: ["/usr/bin/xrootd", "/usr/bin/xrdcp"],
   prepare: (field) => {
     const root = field.directory("root");
-    const data = field.random("root/data", BYTES);
+    const data = field.random("root/data", field.bytes);
     const admin = field.directory("admin");
     Deno.chmodSync(admin, 0o777);
     const config = field.file(
