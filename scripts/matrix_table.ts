@@ -4,7 +4,8 @@
  * @module
  */
 import type { MatrixCase } from "../tests/matrix/case.ts";
-import type { CaseResult, Phase } from "../tests/matrix/engine.ts";
+import type { Phase } from "../tests/matrix/case_run.ts";
+import type { CaseResult } from "../tests/matrix/engine.ts";
 
 /** One row. */
 export interface Row {

@@ -135,6 +135,27 @@ export class DiaperHost {
     ], how);
   }
 
+  /** What `diaper run` sets in a program's environment, for programs that are started without it. */
+  async agentEnvironment(delegate: string): Promise<Record<string, string>> {
+    const args = [
+      "run",
+      "--config",
+      this.config,
+      "--delegate",
+      delegate,
+      "--dry-run",
+      "--",
+      "true",
+    ];
+    const lines = (await this.host.must(this.#command, args)).split("\n");
+    return Object.fromEntries(
+      lines.flatMap((line) => {
+        const match = /^([A-Z_]+)=(.*)$/.exec(line);
+        return match === null ? [] : [[match[1] as string, match[2] as string]];
+      }),
+    );
+  }
+
   /**
    * The pinholes that `diaper pinhole list --json` tells of.
    *
