@@ -192,16 +192,21 @@ export class Field {
     await this.inside.must("nft", ["flush", "ruleset"]);
   }
 
+  /** Process numbers of the hosts' programs, and of those that moved to a namespace of their own. */
+  programs(hosts: readonly Host[]): number[] {
+    const others = [this.inside, ...this.outside, this.neighbour, this.lab.perimeter]
+      .filter((host) => !hosts.includes(host));
+    return programsOf(this.lab.name, hosts, others);
+  }
+
   /**
    * Kills the programs of hosts, and those of the lab that moved to a namespace of their own.
    *
    * @param but processes that may live
    */
   async kill(hosts: readonly Host[], but: readonly number[] = []): Promise<void> {
-    const others = [this.inside, ...this.outside, this.neighbour, this.lab.perimeter]
-      .filter((host) => !hosts.includes(host));
     for (let round = 0;; round++) {
-      const pids = programsOf(this.lab.name, hosts, others).filter((pid) => !but.includes(pid));
+      const pids = this.programs(hosts).filter((pid) => !but.includes(pid));
       if (pids.length === 0) return;
       if (round > 200) throw new Error(`Programs of the lab do not end: ${pids.join(", ")}`);
       for (const pid of pids) kill(pid);

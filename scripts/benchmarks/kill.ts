@@ -1,0 +1,65 @@
+/**
+ * kill -9 in the middle of a transfer: how long a pinhole outlives the last process that had its socket.
+ *
+ * Of each program the process that asked for the pinhole, and all processes at once. Time is from the signal to
+ * the enforcer's word that the entry is gone. Then the kernel's own list must be empty.
+ *
+ * @module
+ */
+import { CASES } from "../../tests/matrix/cases.ts";
+import type { MatrixCase } from "../../tests/matrix/case.ts";
+import { CaseRun } from "../../tests/matrix/case_run.ts";
+import { Field } from "../../tests/matrix/field.ts";
+import { KILLED, type Killed, killOnce, type Victim } from "../../tests/matrix/kill.ts";
+import { median, report } from "./report.ts";
+
+const ROUNDS = 5;
+
+const times: number[] = [];
+let left = 0;
+{
+  await using field = await Field.create();
+  for (const name of KILLED) {
+    const found = CASES.find((c) => c.name === name);
+    if (found === undefined) throw new Error(`There is no case ${name}`);
+    times.push(...await measure(field, found, "the one that asked"));
+    times.push(...await measure(field, found, "all"));
+    // A session may go on without the others; only that nothing is left counts then.
+    left += (await round(field, found, "the others")).remaining;
+  }
+}
+report("kill", `pinhole after kill -9, median of ${times.length}`, median(times), "ms", {
+  target: "at most 100 ms",
+  met: median(times) <= 100,
+});
+report("kill", "pinhole after kill -9, worst", Math.max(...times), "ms", {
+  target: "at most 1000 ms",
+  met: Math.max(...times) <= 1000,
+});
+report("kill", "pinholes left in the kernel", left, "pinholes", {
+  target: "none",
+  met: left === 0,
+});
+
+async function measure(field: Field, matrixCase: MatrixCase, victim: Victim): Promise<number[]> {
+  const found: number[] = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    const { closed, remaining } = await round(field, matrixCase, victim);
+    found.push(...closed);
+    left += remaining;
+  }
+  report("kill", `${matrixCase.name}: ${victim}, median`, median(found), "ms", {
+    target: "at most 100 ms",
+    met: median(found) <= 100,
+  });
+  return found;
+}
+
+async function round(field: Field, matrixCase: MatrixCase, victim: Victim): Promise<Killed> {
+  await field.begin(matrixCase.name);
+  const run = new CaseRun(field, matrixCase, await matrixCase.prepare(field));
+  await run.close();
+  const killed = await killOnce(field, run, victim);
+  await run.daemon.stop();
+  return killed;
+}
