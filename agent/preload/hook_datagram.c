@@ -90,9 +90,14 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
 	return result;
 }
 
-/* What comes to a control port is taken one by one, as the peer is whoever sent the last one. */
+static bool is_time(const struct timespec *time) {
+	return time == NULL || (time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < 1000000000);
+}
+
+/* What comes to a control port is taken one by one, as the peer is whoever sent the last one. The
+ * kernel looks at the timeout after each datagram, and so with one of them not at all. */
 int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
-	if (count > 0 && is_control_datagram(fd, flags) && timeout == NULL) {
+	if (count > 0 && is_control_datagram(fd, flags) && is_time(timeout)) {
 		ssize_t result = recvmsg(fd, &messages->msg_hdr, flags & ~(int)MSG_WAITFORONE);
 		if (result < 0)
 			return -1;

@@ -132,11 +132,11 @@ const HAZARDS: Hazard[] = [
       tcp(3313),
     ],
   },
-  {
-    run: "thread_for_each",
+  ...["thread_for_each", "thread_for_each c11"].map((run) => ({
+    run,
     opens: [0, 1, 2, 3].map((i) => tcp(3320 + i, host(i))),
     anyOrder: true,
-  },
+  })),
   { run: "rights", opens: [tcp(3330), tcp(3331, "10.77.0.3"), tcp(3332)] },
   { run: "waits", opens: [tcp(3340)] },
   { run: "interrupted", opens: [] },

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <threads.h>
 
 #define CLIENTS 20
 #define TURNS 2
@@ -285,6 +286,12 @@ HAZARD(pool) {
 	return 0;
 }
 
+static int made_c11(void *argument) {
+	pthread_barrier_wait(&step);
+	close(bound(SOCK_STREAM, HOST, (int)(long)argument));
+	return (int)(long)argument;
+}
+
 static void *made(void *argument) {
 	pthread_barrier_wait(&step);
 	close(bound(SOCK_STREAM, HOST, (int)(long)argument));
@@ -293,9 +300,10 @@ static void *made(void *argument) {
 
 /* Threads that are made for a client, and neither accept nor read. */
 HAZARD(thread_for_each) {
-	(void)count, (void)arguments;
+	(void)arguments;
 	enum { THREADS = 4 };
 	pthread_t threads[THREADS];
+	thrd_t c11[THREADS];
 	int l = listening(HOST, CONTROL_PORT);
 	pthread_barrier_init(&step, NULL, THREADS);
 	for (long i = 0; i < THREADS; i++) {
@@ -303,10 +311,18 @@ HAZARD(thread_for_each) {
 		snprintf(source, sizeof source, "10.77.0.%ld", i + 10);
 		connected(source, HOST, CONTROL_PORT);
 		must("accept", accept(l, NULL, NULL));
-		must("thread", -pthread_create(&threads[i], NULL, made, (void *)(3320 + i)));
+		if (count > 0)
+			must("thread", -thrd_create(&c11[i], made_c11, (void *)(3320 + i)));
+		else
+			must("thread", -pthread_create(&threads[i], NULL, made, (void *)(3320 + i)));
 	}
-	for (long i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
+	for (long i = 0; i < THREADS; i++) {
+		int result = 0;
+		if (count > 0)
+			show("result", thrd_join(c11[i], &result) == thrd_success ? result : -1);
+		else
+			pthread_join(threads[i], NULL);
+	}
 	show("joined", THREADS);
 	return 0;
 }
