@@ -10,6 +10,7 @@ import { authorizedKeyLine, parseAuthorizedKeys } from "../controller/authorized
 import type { Config } from "../controller/config.ts";
 import { BROKER_SOCKET } from "../controller/remote_controller.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
+import { SEVERAL } from "../controller/several_enforcers.ts";
 import { SshServer } from "../controller/ssh_server.ts";
 import { groupId, userGroup, userId } from "../sys/accounts.ts";
 import { raiseDescriptorLimit } from "../sys/limits.ts";
@@ -64,12 +65,16 @@ that controller.authorized_keys names; it serves the controller's own SSH server
 
 async function serve(options: ControllerOptions): Promise<void> {
   const { config: whole, file } = readConfig(options.config);
-  const { enforcer } = options;
   const dryRun = options.dryRun === true;
   // The ledger of what never was must not become that of what is.
   const config = dryRun ? { ...whole, state_dir: `${whole.state_dir}/dry-run` } : whole;
+  const enforcer = options.enforcer ?? (config.enforcers.length > 0 ? SEVERAL : undefined);
   if (enforcer === undefined) {
-    throw new CliError(EXIT.USAGE, "which enforcer?", "give --enforcer NAME");
+    throw new CliError(
+      EXIT.USAGE,
+      "which enforcer?",
+      "give --enforcer NAME, or list several under enforcers in diaper.yaml(5)",
+    );
   }
   const policy = await loadPolicySource(config.policy);
   const { listen, gate_account } = config.controller;

@@ -5,6 +5,7 @@
  */
 import { type Document, isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
+import { type IpRange, parseIp, prefixRange } from "../net/ip.ts";
 import type { Protocol } from "../pinhole/pinhole.ts";
 
 /** Where the configuration is looked for when none is named. */
@@ -51,6 +52,22 @@ const endpoint = endpointText.transform(parseEndpoint);
 const ipv4 = z.ipv4({ error: "expected an IPv4 address" });
 
 const prefix4 = z.cidrv4({ error: 'expected a prefix such as "10.0.0.0/8"' });
+
+const prefixText = z.string().refine((text) => parsePrefix(text) !== undefined, {
+  error: 'expected an address or prefix such as "192.0.2.0/24"',
+});
+
+/** A prefix or an address as a range; undefined when it is none. */
+export function parsePrefix(text: string): IpRange | undefined {
+  const [address = "", length, more] = text.split("/");
+  const ip = parseIp(address);
+  if (ip === undefined || more !== undefined) return undefined;
+  const longest = ip.family === 4 ? 32 : 128;
+  if (length === undefined) return prefixRange(ip, longest);
+  return /^[0-9]{1,3}$/.test(length) && Number(length) <= longest
+    ? prefixRange(ip, Number(length))
+    : undefined;
+}
 
 const interfaceName = z.string().regex(/^[A-Za-z0-9_.@-]{1,15}$/, {
   error: "expected the name of a network interface",
@@ -139,6 +156,13 @@ const schema = z.strictObject({
   metrics: z.union([z.literal("off"), endpointText]).default("127.0.0.1:9722"),
   /** Where audit events go besides the file: a datagram socket such as /dev/log, or address:port. */
   syslog: z.union([z.literal("off"), absolutePath, endpointText]).default("off"),
+  /** Several enforcers of one controller, in the order in which traffic from outside passes them. */
+  enforcers: z.array(z.strictObject({
+    driver: z.string().regex(/^[a-z0-9]{1,20}$/, { error: "expected the name of an enforcer" }),
+    /** What is behind it; everything without it. */
+    destinations: z.array(prefixText).min(1).optional(),
+    options: z.record(z.string(), z.unknown()).default({}),
+  })).default([]),
   history: z.strictObject({
     keep: duration.default(30 * 86400),
     max: z.int().min(0).max(100_000_000).default(1_000_000),

@@ -7,9 +7,10 @@ import { createDryRun } from "../../drivers/dry_run.ts";
 import type { Enforcer } from "../../drivers/enforcer.ts";
 import { createEnforcer, driverEntry } from "../../drivers/registry.ts";
 import type { PolicySource } from "./authorization.ts";
-import type { Config } from "./config.ts";
+import { type Config, parsePrefix } from "./config.ts";
 import { serveAsWorker } from "./orders.ts";
 import { RemoteController } from "./remote_controller.ts";
+import { SEVERAL, SeveralEnforcers } from "./several_enforcers.ts";
 
 serveAsWorker(async ({ config, policy, enforcer, dryRun, controlGid, gate }, tell) =>
   new RemoteController({
@@ -25,6 +26,14 @@ serveAsWorker(async ({ config, policy, enforcer, dryRun, controlGid, gate }, tel
 );
 
 async function enforcerOf(name: string, dryRun: boolean, config: Config): Promise<Enforcer> {
+  if (name === SEVERAL) {
+    return new SeveralEnforcers(
+      await Promise.all(config.enforcers.map(async ({ driver, destinations, options }) => ({
+        enforcer: await enforcerOf(driver, dryRun, { ...config, enforcer: options }),
+        destinations: destinations?.flatMap((text) => parsePrefix(text) ?? []),
+      }))),
+    );
+  }
   const enforcer = await createEnforcer(name, enforcerOptions(name, config));
   if (!dryRun) return enforcer;
   const encoder = new TextEncoder();
