@@ -13,7 +13,7 @@ import { parseAce } from "./acl/ace.ts";
 import type { AclEntry } from "./acl/entry.ts";
 import { parseListing, vendorOf } from "./acl/listing.ts";
 import { EntryNumbers } from "./acl/numbers.ts";
-import { type Complaints, DeviceEnforcer } from "./device_enforcer.ts";
+import { type Complaints, DeviceEnforcer, type Reading } from "./device_enforcer.ts";
 import { type DeviceAccess, DeviceLink } from "./device_link.ts";
 import { type Dialect, type DialectFamily, fill } from "./dialect.ts";
 import type { EnforcerCapabilities, EnforcerChange } from "./enforcer.ts";
@@ -92,6 +92,10 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
     await this.#session();
   }
 
+  protected alive(): boolean {
+    return this.#link.alive;
+  }
+
   protected disconnect(): Promise<void> {
     return this.#link.close();
   }
@@ -138,10 +142,11 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       this.#dialect.full.some((pattern) => pattern.test(complaint));
   }
 
-  protected async read(): Promise<AclEntry[]> {
+  protected async read(what: Reading): Promise<AclEntry[]> {
     const session = await this.#session();
     const entries: AclEntry[] = [];
     for (const { acl, family, commands } of this.#families) {
+      if (!what.families.has(family)) continue;
       const read = async (command: string) => {
         const output = await session.run(this.#text(command, { acl }));
         const listed = parseListing(output.join("\n"), this.#dialect.listing)
@@ -163,7 +168,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       const needed = commands.counters.filter((command) =>
         this.#options.interface !== undefined || !command.includes("{interface}")
       );
-      if (needed.length === 0) {
+      if (needed.length === 0 || !what.counted) {
         entries.push(...listed);
         continue;
       }

@@ -21,10 +21,21 @@ import { SessionError } from "./transport/session.ts";
 
 /** An entry that a device lists; the tuple when it is a pinhole of ours. */
 export interface DeviceEntry {
+  readonly family: 4 | 6;
   readonly tuple: FiveTuple | undefined;
   readonly packets: number | undefined;
   readonly bytes: number | undefined;
 }
+
+/** What of a device's ACLs is to be read. */
+export interface Reading {
+  /** Only these address families. */
+  readonly families: ReadonlySet<4 | 6>;
+  /** Counters too, where they take a question of their own. */
+  readonly counted: boolean;
+}
+
+const EVERYTHING: Reading = { families: new Set([4, 6]), counted: true };
 
 /** What a device complained about: by the pinhole's key, and besides. */
 export interface Complaints {
@@ -72,7 +83,11 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   async apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]> {
     this.#mustBeConnected();
     if (batch.length === 0) return [];
-    const plan = this.#plan(batch, this.#image ?? await this.#refresh());
+    const known = this.#image;
+    const image = known !== undefined && this.alive() && !changesNothing(batch, known)
+      ? known
+      : await this.#refresh();
+    const plan = this.#plan(batch, image);
     for (const key of plan.reopened) this.#meter.restart(key);
     if (plan.opens.length === 0 && plan.closes.length === 0) return plan.answers(new Map());
     return plan.answers(await this.#carryOut(plan));
@@ -159,10 +174,12 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
 
   /** Opens a session and tidies up what a lost one left. */
   protected abstract begin(): Promise<void>;
+  /** False when the session is lost: then the device may have rebooted. */
+  protected abstract alive(): boolean;
   /** Ends the session. */
   protected abstract disconnect(): Promise<void>;
   /** Lists our ACLs. Opens a new session when there is none that works. */
-  protected abstract read(): Promise<E[]>;
+  protected abstract read(what: Reading): Promise<E[]>;
   /** True when our ACLs are there and can never be empty. */
   protected abstract isReady(image: readonly E[]): boolean;
   /** Makes them so. */
@@ -198,28 +215,39 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   }
 
   /** Lists our ACLs anew. Tries once more over a new session when this one is lost. */
-  async #refresh(): Promise<E[]> {
+  async #refresh(what: Reading = EVERYTHING): Promise<E[]> {
+    const before = this.#image ?? [];
     this.#image = undefined;
     let entries: E[];
     try {
-      entries = await this.read();
+      entries = await this.read(what);
     } catch (error) {
       if (!(error instanceof SessionError)) throw error;
-      entries = await this.read();
+      what = EVERYTHING; // it may have rebooted
+      entries = await this.read(what);
     }
-    const shown = new Map<string, Counters>();
-    for (const { tuple, packets, bytes } of entries) {
+    entries.push(...before.filter((entry) => !what.families.has(entry.family)));
+    this.#count(entries, what);
+    this.#image = entries;
+    return entries;
+  }
+
+  #count(entries: readonly E[], what: Reading): void {
+    const shown = new Map<string, Counters | undefined>();
+    for (const { tuple, family, packets, bytes } of entries) {
       if (tuple === undefined) continue;
       const key = tupleKey(tuple);
       const more = shown.get(key); // the same pinhole twice, by a foreign edit
-      shown.set(key, {
-        packets: (packets ?? 0) + (more?.packets ?? 0),
-        bytes: (bytes ?? 0) + (more?.bytes ?? 0),
-      });
+      const uncounted = packets === undefined && bytes === undefined && !what.counted;
+      shown.set(
+        key,
+        uncounted || !what.families.has(family) ? undefined : {
+          packets: (packets ?? 0) + (more?.packets ?? 0),
+          bytes: (bytes ?? 0) + (more?.bytes ?? 0),
+        },
+      );
     }
     this.#meter.update(shown);
-    this.#image = entries;
-    return entries;
   }
 
   async #carryOut(plan: BatchPlan): Promise<Map<string, Failure>> {
@@ -260,6 +288,9 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     const complaints = new Map<string, string>();
     let general: string | undefined;
     let lost = false;
+    // To see what became of it takes a look at what was touched, and no counters.
+    const families = new Set([...opens, ...closes].map(({ source }) => source.family));
+    const touched: Reading = { families, counted: false };
     try {
       const { atomic, optimalBatch } = this.capabilities;
       const size = atomic ? Infinity : Math.max(1, optimalBatch);
@@ -274,7 +305,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
         const said = await this.change(pick(true), pick(false), image);
         for (const [key, why] of said.complaints) complaints.set(key, why);
         general ??= said.general;
-        if (at + size < all.length) image = await this.#refresh();
+        if (at + size < all.length) image = await this.#refresh(touched);
       }
     } catch (error) {
       if (!(error instanceof EnforcerError)) throw error;
@@ -283,7 +314,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     }
     let image: E[];
     try {
-      image = await this.#refresh();
+      image = await this.#refresh(lost || this.#image === undefined ? EVERYTHING : touched);
     } catch (error) {
       if (!(error instanceof EnforcerError)) throw error;
       const failed = unknown([...opens, ...closes], general ?? error.message);
@@ -306,6 +337,18 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     const worthwhile = lost || (!full && (fewer || complaints.size > 0));
     return { failed, complaints, worthwhile, known: true };
   }
+}
+
+/**
+ * True when a change is said to be there already: opened what is open, closed what is not. Somebody may have
+ * changed that by hand since, and so it is looked at before it is answered.
+ */
+function changesNothing(
+  batch: readonly EnforcerChange[],
+  image: readonly DeviceEntry[],
+): boolean {
+  const there = present(image);
+  return batch.some(({ action, tuple }) => (action === "open") === there.has(tupleKey(tuple)));
 }
 
 function present(image: readonly DeviceEntry[]): Map<string, 4 | 6> {

@@ -64,6 +64,11 @@ export class DeviceLink {
     return this.#session;
   }
 
+  /** True while there is a session that works. */
+  get alive(): boolean {
+    return this.#session !== undefined && this.#session.failure === undefined;
+  }
+
   /** Where in the transcript the talk is, for errors. */
   place(): string {
     return this.#transcript?.place() ?? this.#access.name;

@@ -7,7 +7,7 @@
  */
 import { type FiveTuple, tupleKey } from "../lib/pinhole/pinhole.ts";
 import { listingEntry } from "./acl/entry.ts";
-import { type Complaints, DeviceEnforcer } from "./device_enforcer.ts";
+import { type Complaints, DeviceEnforcer, type Reading } from "./device_enforcer.ts";
 import type { DeviceAccess } from "./device_link.ts";
 import {
   accessTo,
@@ -78,11 +78,15 @@ export class JunosEnforcer extends DeviceEnforcer<JunosTerm> {
     await this.#talk.open();
   }
 
+  protected alive(): boolean {
+    return this.#talk.alive;
+  }
+
   protected disconnect(): Promise<void> {
     return this.#talk.close();
   }
 
-  protected async read(): Promise<JunosTerm[]> {
+  protected async read(what: Reading): Promise<JunosTerm[]> {
     const statements = await this.#talk.statements();
     const { acl, acl6 } = this.#filters;
     const own = parseSetLines(statements, this.#filters)
@@ -97,8 +101,9 @@ export class JunosEnforcer extends DeviceEnforcer<JunosTerm> {
     }
     const terms: JunosTerm[] = [];
     for (const family of FAMILIES) {
+      if (!what.families.has(family)) continue;
       const ofFamily = own.filter((term) => term.family === family);
-      if (!ofFamily.some((term) => term.tuple !== undefined)) {
+      if (!what.counted || !ofFamily.some((term) => term.tuple !== undefined)) {
         terms.push(...ofFamily);
         continue;
       }

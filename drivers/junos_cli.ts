@@ -23,6 +23,10 @@ export class JunosCli implements JunosTalk {
     this.#link = new DeviceLink(access, dialect);
   }
 
+  get alive(): boolean {
+    return this.#link.alive;
+  }
+
   async open(): Promise<void> {
     await this.#link.session();
   }

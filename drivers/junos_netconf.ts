@@ -31,6 +31,10 @@ export class JunosNetconf implements JunosTalk {
     this.#isLocked = isLocked;
   }
 
+  get alive(): boolean {
+    return this.#session !== undefined && this.#session.failure === undefined;
+  }
+
   async open(): Promise<void> {
     await this.#ready();
   }

@@ -25,6 +25,8 @@ export interface JunosAnswer {
 
 /** A way to talk. Sessions are opened when they are needed, and again after they were lost. */
 export interface JunosTalk {
+  /** True while there is a session that works. */
+  readonly alive: boolean;
   /** Opens a session when there is none that works. */
   open(): Promise<void>;
   /**

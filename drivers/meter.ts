@@ -17,17 +17,23 @@ interface Reading {
 export class Meter {
   #readings = new Map<string, Reading>();
 
-  /** Takes what the device shows now for all its pinholes, and forgets those that are not among them. */
-  update(shown: ReadonlyMap<string, Counters>): void {
+  /**
+   * Takes what the device shows now for all its pinholes, and forgets those that are not among them.
+   *
+   * @param shown undefined for one that is there but was not counted this time.
+   */
+  update(shown: ReadonlyMap<string, Counters | undefined>): void {
     const next = new Map<string, Reading>();
-    for (const [key, { packets, bytes }] of shown) {
+    for (const [key, counters] of shown) {
       const before = this.#readings.get(key);
       const reading = before ?? { packets: 0, bytes: 0, basePackets: 0, baseBytes: 0 };
+      next.set(key, reading);
+      if (counters === undefined) continue;
+      const { packets, bytes } = counters;
       if (packets < reading.packets) reading.basePackets += reading.packets;
       if (bytes < reading.bytes) reading.baseBytes += reading.bytes;
       reading.packets = packets;
       reading.bytes = bytes;
-      next.set(key, reading);
     }
     this.#readings = next;
   }

@@ -168,6 +168,15 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: "pinholes removed by hand, and opened once more before anybody looked",
+    run: async ({ device, enforcer }) => {
+      removeByHand(device, OPEN[1] as FiveTuple);
+      done(await enforcer.apply([open(OPEN[1] as FiveTuple)]));
+      assert.ok(lets(device, OPEN[1] as FiveTuple), "told open, but not let in");
+      return "looked at, put back";
+    },
+  },
+  {
     name: "entries numbered anew by hand",
     run: async ({ device, enforcer, batch }) => {
       for (const acl of device.acls.all) acl.resequence(7, 3);
@@ -310,6 +319,7 @@ function removeByHand(device: SimulatedDevice, t: FiveTuple): void {
   const acl = device.acls.make(4, "DIAPER");
   const entry = acl.entries.find((e) => e.destinationPorts?.first === t.destinationPort);
   assert.ok(entry !== undefined && acl.removeNumber(entry.seq));
+  if (device instanceof IronwareDevice) device.bind("DIAPER");
 }
 
 function done(results: readonly ChangeResult[], said = "made"): string {

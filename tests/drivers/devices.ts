@@ -3,7 +3,11 @@
  *
  * @module
  */
-import { deviceSchema } from "../../drivers/device_options.ts";
+import {
+  type DeviceConfig,
+  deviceSchema,
+  type DeviceSecrets,
+} from "../../drivers/device_options.ts";
 import type { Enforcer } from "../../drivers/enforcer.ts";
 import { createEos } from "../../drivers/eos.ts";
 import { createFtos } from "../../drivers/ftos.ts";
@@ -42,7 +46,16 @@ export function driverFor(device: SimulatedDevice, overrides: DriverOverrides = 
     ...others,
   });
   const secrets = { password, enable: device.options.enablePassword };
-  switch (device.name as DeviceName) {
+  return driverWith(device.name as DeviceName, config, secrets);
+}
+
+/** The driver of a name. */
+export function driverWith(
+  name: DeviceName,
+  config: DeviceConfig,
+  secrets: DeviceSecrets,
+): Enforcer {
+  switch (name) {
     case "ios":
       return createIos(config, secrets, BACKOFF);
     case "nxos":
