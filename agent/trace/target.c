@@ -89,7 +89,8 @@ void target_each_socket(const struct target *target, bool (*use)(int fd, void *c
 	char path[sizeof "/proc//fd" + 11];
 	_Alignas(struct entry) char buffer[16384];
 	snprintf(path, sizeof path, "/proc/%d/fd", target->thread);
-	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Not by open, which sets the flag once more by a call of its own (musl). */
+	int directory = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
 		return;
 	bool more = true;
@@ -97,6 +98,7 @@ void target_each_socket(const struct target *target, bool (*use)(int fd, void *c
 		long length = syscall(SYS_getdents64, directory, buffer, sizeof buffer);
 		if (length <= 0)
 			break;
+		bool last = length < (long)sizeof buffer / 2;
 		for (long at = 0; more && at < length;) {
 			const struct entry *entry = (const struct entry *)(buffer + at);
 			at += entry->length;
@@ -108,6 +110,7 @@ void target_each_socket(const struct target *target, bool (*use)(int fd, void *c
 			more = use(fd, context);
 			close(fd);
 		}
+		more = more && !last;
 	}
 	close(directory);
 }

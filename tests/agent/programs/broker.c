@@ -183,6 +183,7 @@ static const char *judge(int fd, const void *message, ssize_t size, int passed) 
 		return NULL;
 	case WIRE_CHANNEL:
 		return size != sizeof *header || passed < 0 ? "CHANNEL" : NULL;
+	case WIRE_TRACED:
 	case WIRE_OPEN:
 		if (size != sizeof *open || passed < 0 || open->bound_at == 0 || !flags_fit(open) ||
 		    (open->source_family != 4 && open->source_family != 6 && open->source_family != 0) ||
@@ -195,6 +196,17 @@ static const char *judge(int fd, const void *message, ssize_t size, int passed) 
 	default:
 		return "type";
 	}
+}
+
+/* A supervisor's requests have a descriptor of the process with them, which is not needed here. */
+static int take_first(const struct cmsghdr *rights) {
+	int fds[4] = {-1, -1, -1, -1};
+	size_t size = rights->cmsg_len - CMSG_LEN(0);
+	memcpy(fds, CMSG_DATA(rights), size < sizeof fds ? size : sizeof fds);
+	for (int i = 1; i < 4; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return fds[0];
 }
 
 static void on_message(int fd) {
@@ -222,7 +234,7 @@ static void on_message(int fd) {
 	}
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&received); c != NULL; c = CMSG_NXTHDR(&received, c)) {
 		if (c->cmsg_type == SCM_RIGHTS)
-			memcpy(&passed, CMSG_DATA(c), sizeof passed);
+			passed = take_first(c);
 		if (c->cmsg_type == SCM_CREDENTIALS)
 			memcpy(&sender, CMSG_DATA(c), sizeof sender);
 	}

@@ -253,7 +253,7 @@ static void storm(long count)
 }
 
 static struct sockaddr_in raced;
-static atomic_bool stop_race;
+static atomic_bool stop_race, race_on;
 static int raced_fd, other_fd;
 
 static void *change(void *unused)
@@ -261,9 +261,9 @@ static void *change(void *unused)
 	(void)unused;
 	for (unsigned i = 0; !stop_race; i++) {
 		*(volatile uint16_t *)&raced.sin_port = htons((i & 1) != 0 ? 40000 : 50000);
-		if ((i & 7) == 0) {
+		if ((i & 7) == 0)
 			dup2(other_fd, raced_fd);
-		}
+		race_on = true;
 	}
 	return NULL;
 }
@@ -282,9 +282,11 @@ static void race(long count)
 		setsockopt(mine, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 		setsockopt(other_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 		raced = at(40000);
-		stop_race = false;
+		stop_race = race_on = false;
 		if (pthread_create(&thread, NULL, change, NULL) != 0)
 			die("pthread_create");
+		while (!race_on)
+			;
 		result = bind(raced_fd, (struct sockaddr *)&raced, sizeof raced);
 		stop_race = true;
 		pthread_join(thread, NULL);
