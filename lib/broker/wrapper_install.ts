@@ -42,6 +42,9 @@ export interface WrapperOrder {
 const MODE = 0o4511;
 const LARGEST = 64 << 20;
 const OTHERS_WRITE = 0o022;
+/** Programs that are there to run what their user writes; no list can be complete. */
+const INTERPRETERS =
+  /^(?:(?:ba|da|z|fi|k|mk|c|tc)?sh|busybox|(?:python|pypy|perl|ruby|lua|luajit|php|tclsh|wish|guile|node|nodejs|deno|bun|java|Rscript|octave|gdb|lldb|strace|ltrace|expect|[gmn]?awk|original-awk|emacs|vim?|nvim|ed|env|xargs|find|nice|nohup|setsid|timeout|stdbuf|unshare|nsenter|chroot)[-.\d]*(?:-basic|-tiny|-nox)?)$/;
 /** The directory of the program itself, in the search path for its libraries (ld.so(8)). */
 const ORIGIN = "$ORIGIN";
 
@@ -91,10 +94,8 @@ export function planWrapper(
   const name = `libdiaper-agent-${digest.slice(0, 16)}.so`;
   const copy = needing(program, `${AGENT_DIRECTORY}/${name}`, target);
   const copyDigest = sha256(copy);
-  const copyName = `${target.slice(target.lastIndexOf("/") + 1)}-${copyDigest.slice(0, 16)}`;
-  const path = `${realPath(parent(order.path))}/${
-    order.path.slice(order.path.lastIndexOf("/") + 1)
-  }`
+  const copyName = `${lastPart(target)}-${copyDigest.slice(0, 16)}`;
+  const path = `${realPath(parent(order.path))}/${lastPart(order.path)}`
     .replace("//", "/");
   if (path === target) {
     throw new WrapperError(`${path} is the program itself`, "give --path another place");
@@ -278,6 +279,12 @@ function readProgram(path: string): Uint8Array<ArrayBuffer> {
     ? `is larger than ${LARGEST >> 20} MiB`
     : undefined;
   if (wrong !== undefined) throw new WrapperError(`${path} ${wrong}`, "wrap another program");
+  if (INTERPRETERS.test(lastPart(path))) {
+    throw new WrapperError(
+      `${path} runs whatever its user writes`,
+      "wrap what does one thing, or name accounts in broker.delegates: diaper.yaml(5)",
+    );
+  }
   requireRootsDirectory(parent(path));
   const bytes = Deno.readFileSync(path);
   if (new TextDecoder("latin1").decode(bytes).includes(ORIGIN)) {
@@ -310,6 +317,10 @@ function realPath(path: string): string {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new WrapperError(`There is no ${path}`, "give the path of a file that is there");
   }
+}
+
+function lastPart(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 function parent(path: string): string {

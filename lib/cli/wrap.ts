@@ -48,7 +48,7 @@ export function register(parent: Command): void {
       `
 Users run the wrapper instead of the program. After an update of the program the wrapper refuses to
 run until it is added again; after an update of diaper, add it again to have the new agent. Wrap no
-program that runs code of its user inside itself, such as an interpreter.`,
+program that runs what its user writes.`,
     )
     .action(add);
   wrap.command("list")

@@ -31,6 +31,12 @@ const attacks: Record<string, () => Promise<void>> = {
     assert.match(lines[1] ?? "", /^bind 0 port [1-9]/);
     await asked(`ftpclient alice ${TARGET}`);
   },
+  async "so does one that was built with musl"() {
+    m.install("libdiaper-agent.so", `${WRAPPER}-musl`, `${TARGET}-musl`);
+    const { lines, stderr } = await m.run("alice", [`${WRAPPER}-musl`, "ask"]);
+    assert.match(lines[1] ?? "", /^bind 0 port [1-9]/, stderr);
+    await asked(`ftpclient alice ${TARGET}-musl`);
+  },
   async "so does a process that it forks"() {
     const { lines } = await m.run("bob", [WRAPPER, "fork"]);
     assert.match(lines[1] ?? "", /^bind 0 port/);

@@ -133,6 +133,7 @@ export class Machine {
       const [command, ...args] of [
         ["make", "-s", "-C", `${ROOT}agent`, `OUT=${build}`, "preload", `${build}/diaper-wrapper`],
         ["gcc", ...flags, "-o", TARGET, `${programs}/client.c`],
+        ["musl-gcc", ...flags, "-Wl,--build-id", "-o", `${TARGET}-musl`, `${programs}/client.c`],
         ["gcc", ...flags, "-o", `${build}/attacker`, `${programs}/attacker.c`],
         ["gcc", ...flags, "-shared", "-fPIC", "-o", `${build}/thief.so`, `${programs}/thief.c`],
       ]

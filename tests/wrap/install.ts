@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { planWrapper } from "../../lib/broker/wrapper_install.ts";
 import { encodeWrapperRecord, findWrapperRecord } from "../../lib/broker/wrapper_record.ts";
+import { wrapperCheck } from "../../lib/cli/doctor_wrappers.ts";
 import { ACCOUNTS } from "./namespace.ts";
 import { cases } from "./results.ts";
 
 const work = Deno.args[0] ?? "";
 const MAIN = decodeURIComponent(new URL("../../main.ts", import.meta.url).pathname);
 const LIST = "/etc/diaper/wrappers";
-const ADD = ["add", "/usr/bin/env", "--delegate", "ftpclient"];
+const ADD = ["add", "/usr/bin/id", "--delegate", "ftpclient"];
 
 interface Outcome {
   readonly code: number;
@@ -59,7 +60,7 @@ await cases({
     const { code, stdout } = await wrap(...ADD, "--dry-run");
     assert.deepEqual([code, stdout], [
       0,
-      "/usr/local/bin/env would run /usr/bin/env in the name of ftpclient\n",
+      "/usr/local/bin/id would run /usr/bin/id in the name of ftpclient\n",
     ]);
     assert.deepEqual([names("/usr/local/bin"), names("/usr/local/lib"), names(LIST)], [[], [], []]);
     assert.deepEqual(await list(), []);
@@ -69,11 +70,11 @@ await cases({
     const { code, stdout, stderr } = await wrap(...ADD, "--json");
     assert.equal(code, 0, stderr);
     const record = JSON.parse(stdout);
-    assert.equal(record.path, "/usr/local/bin/env");
+    assert.equal(record.path, "/usr/local/bin/id");
     const info = await Deno.lstat(record.path);
     assert.deepEqual([info.uid, info.gid, info.mode], [ACCOUNTS.ftpclient, 0, 0o104511]);
     assert.equal((await Deno.lstat(record.agent)).mode, 0o100644);
-    assert.deepEqual(names("/usr/local/bin"), ["env"], "nothing temporary is left");
+    assert.deepEqual(names("/usr/local/bin"), ["id"], "nothing temporary is left");
     const bytes = await Deno.readFile(record.path);
     const at = findWrapperRecord(bytes);
     assert.deepEqual(bytes.slice(at, at + 1248), encodeWrapperRecord(record));
@@ -81,32 +82,37 @@ await cases({
     assert.equal((await doctor())?.["result"], "pass");
   },
   async "adding it again changes nothing; another program takes its place"() {
-    const before = await Deno.readFile("/usr/local/bin/env");
+    const before = await Deno.readFile("/usr/local/bin/id");
     assert.equal((await wrap(...ADD)).code, 0);
-    assert.deepEqual(await Deno.readFile("/usr/local/bin/env"), before);
+    assert.deepEqual(await Deno.readFile("/usr/local/bin/id"), before);
     const { code, stdout } = await wrap(
-      ...["add", "/usr/bin/id", "-d", "ftpclient", "--path", "/usr/local/bin/env"],
+      ...["add", "/usr/bin/stat", "-d", "ftpclient", "--path", "/usr/local/bin/id"],
     );
     assert.deepEqual([code, stdout], [
       0,
-      "/usr/local/bin/env runs /usr/bin/id in the name of ftpclient\n",
+      "/usr/local/bin/id runs /usr/bin/stat in the name of ftpclient\n",
     ]);
-    assert.deepEqual((await list()).map((r) => r["target"]), ["/usr/bin/id"]);
+    assert.deepEqual((await list()).map((r) => r["target"]), ["/usr/bin/stat"]);
     assert.deepEqual(names("/usr/local/lib/diaper").map((n) => n.replace(/-[0-9a-f]{16}/, "")), [
-      ...["id", "libdiaper-agent.so"],
+      ...["libdiaper-agent.so", "stat"],
     ]);
     assert.equal((await wrap(...ADD)).code, 0);
   },
   async "list and doctor tell of what was changed, and how to mend it"() {
-    await Deno.chmod("/usr/local/bin/env", 0o4711);
+    const mounts = [{ point: "/usr/local", type: "ext4", options: new Set(["nosuid"]) }];
+    const cannot = wrapperCheck(mounts);
+    assert.deepEqual([cannot.result, cannot.mend?.slice(0, 35)], [
+      ...["fail", "mount -o remount,suid /usr/local, o"],
+    ]);
+    await Deno.chmod("/usr/local/bin/id", 0o4711);
     assert.deepEqual((await list())[0]?.["fault"], "the wrapper has another owner or mode");
     const check = await doctor();
     assert.equal(check?.["result"], "warn");
-    const mend = "diaper wrap add /usr/bin/env --delegate ftpclient --path /usr/local/bin/env";
+    const mend = "diaper wrap add /usr/bin/id --delegate ftpclient --path /usr/local/bin/id";
     assert.equal(check?.["mend"], mend);
     assert.equal((await wrap(...mend.split(" ").slice(2))).code, 0);
     assert.equal((await list())[0]?.["fault"], null);
-    assert.match((await wrap("list")).stdout, /^WRAPPER .*\n\/usr\/local\/bin\/env .* in order\n$/);
+    assert.match((await wrap("list")).stdout, /^WRAPPER .*\n\/usr\/local\/bin\/id .* in order\n$/);
   },
   async "others see the list, and change nothing"() {
     // The binary, since the source tree may be where only root can read.
@@ -120,7 +126,7 @@ await cases({
       ]);
     const seen = await as("list");
     assert.match(seen.stdout, /not checked/, seen.stderr);
-    for (const args of [ADD, ["remove", "env"]]) {
+    for (const args of [ADD, ["remove", "id"]]) {
       const { code, stderr } = await as(...args);
       assert.equal(code, 5, stderr);
       assert.match(stderr, /needs root/);
@@ -156,6 +162,9 @@ await cases({
       [`${bin}/secret`, /cannot be read and run/],
       [`${bin}`, /is not a file/],
       [`${bin}/none`, /There is no/],
+      ["/usr/bin/env", /runs whatever its user writes/],
+      ["/usr/bin/perl", /runs whatever its user writes/],
+      ["/bin/sh", /runs whatever its user writes/],
       [`${work}/alice/fine`, /alice is not a directory that only root can write/],
     ];
     const order = { delegate: "ftpclient", path: `${bin}/new`, socket: "/run/diaper/agent.sock" };
@@ -179,31 +188,31 @@ await cases({
     await fails(2, /not an absolute path/, /begin it/, ...to("x"));
     await fails(2, /not an absolute path/, /begin it/, "add", "lftp", "-d", "ftpclient");
     await fails(2, /--delegate/, /--help/, "add", fine);
-    assert.deepEqual((await list()).map((r) => r["path"]), ["/usr/local/bin/env"]);
+    assert.deepEqual((await list()).map((r) => r["path"]), ["/usr/local/bin/id"]);
   },
   async "an entry of the list that somebody else can write is told, not believed"() {
-    await Deno.chmod(`${LIST}/usr%2Flocal%2Fbin%2Fenv.json`, 0o666);
+    await Deno.chmod(`${LIST}/usr%2Flocal%2Fbin%2Fid.json`, 0o666);
     await fails(1, /not a file that only root can write/, /mend or remove/, "list");
     assert.equal((await doctor())?.["result"], "fail");
-    await Deno.chmod(`${LIST}/usr%2Flocal%2Fbin%2Fenv.json`, 0o644);
+    await Deno.chmod(`${LIST}/usr%2Flocal%2Fbin%2Fid.json`, 0o644);
   },
   async "remove takes away all of it, and nothing that is somebody else's"() {
     await fails(1, /There is no wrapper nothing/, /wrap list/, "remove", "nothing");
-    const dry = await wrap("remove", "env", "--dry-run");
+    const dry = await wrap("remove", "id", "--dry-run");
     assert.match(dry.stdout, /would no longer run/);
     assert.equal((await list()).length, 1);
-    const { code, stdout, stderr } = await wrap("remove", "env");
+    const { code, stdout, stderr } = await wrap("remove", "id");
     assert.equal(code, 0, stderr);
     assert.equal(
       stdout,
-      "/usr/local/bin/env no longer runs /usr/bin/env in the name of ftpclient\n",
+      "/usr/local/bin/id no longer runs /usr/bin/id in the name of ftpclient\n",
     );
-    assert.ok(!names("/usr/local/bin").includes("env"));
+    assert.ok(!names("/usr/local/bin").includes("id"));
     assert.deepEqual([names(LIST), names("/usr/local/lib/diaper")], [[], []]);
     assert.equal((await wrap(...ADD)).code, 0);
-    await Deno.remove("/usr/local/bin/env");
-    await Deno.writeTextFile("/usr/local/bin/env", "root's own\n");
-    assert.equal((await wrap("remove", "/usr/local/bin/env")).code, 0);
-    assert.equal(await Deno.readTextFile("/usr/local/bin/env"), "root's own\n");
+    await Deno.remove("/usr/local/bin/id");
+    await Deno.writeTextFile("/usr/local/bin/id", "root's own\n");
+    assert.equal((await wrap("remove", "/usr/local/bin/id")).code, 0);
+    assert.equal(await Deno.readTextFile("/usr/local/bin/id"), "root's own\n");
   },
 });
