@@ -63,7 +63,8 @@ function rights(): Check {
   if (missing.length === 0) return pass(name, "root, with the capabilities that are needed");
   const text = `root, but without ${missing.join(", ")}`;
   const mend = "add to CapabilityBoundingSet= of the unit, or to the container's capabilities";
-  // Without the others only names of programs are missing, or a group's access to the control socket.
+  // Without the others names of programs are missing, pinholes of supervised programs of other users,
+  // or a group's access to the control socket.
   return missing.includes("CAP_NET_ADMIN") ? fail(name, text, mend) : warn(name, text, mend);
 }
 
@@ -196,9 +197,9 @@ const FEATURES: readonly Feature[] = [
   {
     name: "seccomp-notify",
     probe: probeSeccompNotification,
-    good: "system calls can be supervised (SECCOMP_RET_USER_NOTIF)",
-    bad: "programs that do not use the C library cannot be supervised",
-    mend: "use Linux 5.0 or newer with CONFIG_SECCOMP_FILTER",
+    good: "system calls can be supervised (diaper run --trace seccomp)",
+    bad: "static programs and those in Go cannot be supervised",
+    mend: "use Linux 5.19 or newer with CONFIG_SECCOMP_FILTER",
     needed: false,
   },
 ];
