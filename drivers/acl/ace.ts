@@ -24,7 +24,7 @@ export function parseAce(line: string, context: AceContext): AclEntry | undefine
   let text = line.trim();
   let packets: number | undefined = context.uncounted;
   let bytes: number | undefined;
-  for (const [pattern, unit] of COUNTS) {
+  for (const [pattern, unit] of text.includes("(") || text.includes("[") ? COUNTS : []) {
     const match = pattern.exec(text);
     if (match === null) continue;
     const count = Number(match[1]);

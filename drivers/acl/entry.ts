@@ -49,16 +49,31 @@ export function listingEntry(entry: AclEntry, ours: boolean): ListingEntry {
 
 /** `192.0.2.1/32`; undefined for no address. */
 export function hostPrefix(text: string): string | undefined {
-  const address = parseIp(text);
+  const address = host(text);
   return address === undefined ? undefined : `${address.text}/${address.family === 4 ? 32 : 128}`;
 }
 
 /** The host of a prefix that has only one. */
 export function prefixHost(prefix: string | undefined): IpAddress | undefined {
-  const match = /^(.*)\/(32|128)$/.exec(prefix ?? "");
-  if (match === null) return undefined;
-  const address = parseIp(match[1] as string);
-  return address?.family === (match[2] === "32" ? 4 : 6) ? address : undefined;
+  if (prefix === undefined) return undefined;
+  const slash = prefix.lastIndexOf("/");
+  const length = prefix.slice(slash + 1);
+  if (length !== "32" && length !== "128") return undefined;
+  const address = host(prefix.slice(0, slash));
+  return address?.family === (length === "32" ? 4 : 6) ? address : undefined;
+}
+
+/** Addresses that were read already: a listing has the same ones again and again. */
+const HOSTS = new Map<string, IpAddress | undefined>();
+const MOST_HOSTS = 16_384;
+
+function host(text: string): IpAddress | undefined {
+  const known = HOSTS.get(text);
+  if (known !== undefined || HOSTS.has(text)) return known;
+  if (HOSTS.size >= MOST_HOSTS) HOSTS.clear();
+  const address = text.length > 64 ? undefined : parseIp(text);
+  HOSTS.set(text, address);
+  return address;
 }
 
 /** The tuple of a permitted host pair; undefined when it is not exactly one. */

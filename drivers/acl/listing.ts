@@ -70,6 +70,12 @@ export function parseListing(text: string, listing: Listing): AclEntry[] {
   for (const raw of text.split(/\r?\n/)) {
     if (raw.length > 1000) continue; // no line of an ACL is that long
     const line = raw.trim();
+    // Most lines are entries; they are not held against all headings.
+    const plain = context !== undefined && PLAIN.test(line) ? parseAce(line, context) : undefined;
+    if (plain !== undefined) {
+      entries.push(plain);
+      continue;
+    }
     const heading = HEADINGS.find(({ pattern }) => pattern.test(line));
     if (heading !== undefined) {
       const acl = heading.pattern.exec(line)?.[1] as string;
@@ -100,6 +106,7 @@ export function parseListing(text: string, listing: Listing): AclEntry[] {
   return entries;
 }
 
+const PLAIN = /^(?:(?:seq |sequence )?\d+:? +)?(?:permit|deny) /;
 const COUNTED = /^(?:statistics|counters) per-entry$/;
 
 /** `access-list 101 permit …`, also with the entry's number before or after the name. */

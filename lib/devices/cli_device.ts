@@ -6,6 +6,7 @@
  */
 import { type AceProblem, type AceStyle, aceText, isProblem, readAce } from "./ace_grammar.ts";
 import type { AceMatch, Acl, AclStore, Added } from "./acl_table.ts";
+import { lineTime } from "./clock.ts";
 import { CommandTable } from "./commands.ts";
 import { SimulatedDevice } from "./device.ts";
 import { due } from "./faults.ts";
@@ -189,17 +190,23 @@ export abstract class CliDevice extends SimulatedDevice {
     if (removing) words.shift();
     const seq = this.takeNumber(words);
     if (removing && words.length === 0 && seq !== undefined) {
-      shell.updates++;
+      this.update(shell);
       if (!acl.removeNumber(seq)) this.say(shell, this.phrases.notThere);
       return this.changed(shell);
     }
     const match = readAce(words, 0, acl.family, this.style);
     if (isProblem(match)) return this.badEntry(shell, text, words, match);
-    shell.updates++;
+    this.update(shell);
     if (removing) {
       if (!acl.remove(match)) this.say(shell, this.phrases.notThere);
     } else this.addEntry(shell, acl, match, seq);
     this.changed(shell);
+  }
+
+  /** Counts an update, and the time that its line takes. */
+  protected update(shell: Shell): void {
+    shell.updates++;
+    this.clock.spend(lineTime(this.speed));
   }
 
   /** Adds an entry, if there is room. */
@@ -277,7 +284,8 @@ export abstract class CliDevice extends SimulatedDevice {
     const { updates } = shell;
     shell.updates = 0;
     if (updates === 0) return;
-    this.spendBatch(updates, Math.max(0, this.acls.used(4) + this.acls.used(6) - updates));
+    const existing = Math.max(0, this.acls.used(4) + this.acls.used(6) - updates);
+    this.spendBatch(updates, existing, updates);
     if (this.faults.dropAfterCommit) {
       this.faults.dropAfterCommit = false;
       shell.channel.drop();

@@ -23,11 +23,15 @@ export interface DeviceSpeed {
  */
 export function batchTime(speed: DeviceSpeed, n: number, existing: number): number {
   if (n === 0) return 0;
-  const { rate, batch, start, degradesFrom } = speed;
+  const { batch, start, degradesFrom } = speed;
   const more = start / (batch * batch);
-  const each = 1000 / rate - 2 * start / batch;
   const slower = Math.max(1, existing / degradesFrom);
-  return (start + n * each + n * n * more) * slower;
+  return (start + n * lineTime(speed) + n * n * more) * slower;
+}
+
+/** The part of it that each update takes when its line is read, in milliseconds. */
+export function lineTime({ rate, batch, start }: DeviceSpeed): number {
+  return 1000 / rate - 2 * start / batch;
 }
 
 /** The one processor of a device, which does its work one after the other. */

@@ -6,7 +6,7 @@
  * @module
  */
 import { type Acl, AclStore, type Packet } from "./acl_table.ts";
-import { batchTime, DeviceClock, type DeviceSpeed } from "./clock.ts";
+import { batchTime, DeviceClock, type DeviceSpeed, lineTime } from "./clock.ts";
 import { type Faults, noFaults } from "./faults.ts";
 import { type DeviceChannel, type SshServer, startSshServer } from "./ssh_server.ts";
 
@@ -143,9 +143,14 @@ export abstract class SimulatedDevice {
     return list.match(packet, packets, bytes * packets)?.action === "permit";
   }
 
-  /** Counts the time of a batch on the device's clock. */
-  spendBatch(updates: number, existing: number): void {
-    this.clock.spend(batchTime(this.speed, updates, existing));
+  /**
+   * Counts the time of a batch on the device's clock.
+   *
+   * @param read of its updates, those whose lines' time was counted when they were read.
+   */
+  spendBatch(updates: number, existing: number, read = 0): void {
+    const spent = read * lineTime(this.speed);
+    this.clock.spend(Math.max(0, batchTime(this.speed, updates, existing) - spent));
   }
 
   /** Talks with a client until it is gone. */

@@ -99,9 +99,17 @@ export function portName(
   vendor: keyof typeof VENDORS | undefined,
 ): string | undefined {
   if (vendor === undefined) return undefined;
-  const table: Table = VENDORS[vendor][proto === "udp" ? "udp" : "tcp"];
-  return Object.keys(table).find((name) => table[name] === port);
+  const key = `${vendor} ${proto === "udp" ? "udp" : "tcp"}`;
+  let names = NAMES.get(key);
+  if (names === undefined) {
+    const table: Table = VENDORS[vendor][proto === "udp" ? "udp" : "tcp"];
+    names = new Map(Object.entries(table).map(([name, n]) => [n, name]));
+    NAMES.set(key, names);
+  }
+  return names.get(port);
 }
+
+const NAMES = new Map<string, Map<number, string>>();
 
 /** The port that a word stands for, or undefined. */
 export function portNumber(word: string | undefined, proto: string): number | undefined {

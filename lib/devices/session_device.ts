@@ -55,7 +55,8 @@ export abstract class SessionDevice extends CliDevice {
     this.onChange();
     const { updates } = shell;
     this.#forget(shell);
-    this.spendBatch(updates, Math.max(0, this.acls.used(4) + this.acls.used(6) - updates));
+    const existing = Math.max(0, this.acls.used(4) + this.acls.used(6) - updates);
+    this.spendBatch(updates, existing, updates);
     if (this.faults.dropAfterCommit) {
       this.faults.dropAfterCommit = false;
       shell.channel.drop();
