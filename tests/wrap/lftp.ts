@@ -34,8 +34,14 @@ const server = lab.host("server");
 const inside = lab.host("inside");
 const site: FtpsSite = await makeFtpsSite(lab, server, { bigBytes: BYTES });
 appendFileSync(site.config, "port_enable=YES\n");
-server.spawn("vsftpd", [site.config]);
-await server.waitForListener("tcp", site.port);
+const PLAIN_PORT = 2121; // without TLS: curl 7.88 fails in active mode with it, without Diaper too
+const plainConfig = lab.path("plain.conf");
+Deno.copyFileSync(site.config, plainConfig);
+appendFileSync(plainConfig, `ssl_enable=NO\nlisten_port=${PLAIN_PORT}\n`);
+for (const [config, port] of [[site.config, site.port], [plainConfig, PLAIN_PORT]] as const) {
+  server.spawn("vsftpd", [config]);
+  await server.waitForListener("tcp", port);
+}
 const diaper = await DiaperHost.up(lab, inside, {
   policy: ["allow ftpclient alice tcp 198.51.100.0/24 * 192.0.2.10 1024-65535"],
   openPorts: ["tcp/22"],
@@ -111,6 +117,26 @@ await cases({
     await nothingOpen();
     // A packet that passed would be answered with a reset.
     assert.equal(await reaches(server, port), false);
+  },
+  async "so does curl, another wrapped program of the same delegate"() {
+    const { code, stderr } = await diaper.verb("wrap add", "/usr/bin/curl", "-d", "ftpclient");
+    assert.equal(code, 0, stderr);
+    const local = `${work}/alice/curl`;
+    const events = await eventsOf("pinhole.opened", async () => {
+      const result = await inside.run("/usr/local/bin/curl", [
+        ...["--silent", "--show-error", "--ftp-port", "-", "--max-time", "20"],
+        ...["--user", "anonymous:lab@", "--output", local],
+        `ftp://${server.address(4)}:${PLAIN_PORT}/big.bin`,
+      ], options("alice"));
+      assert.equal(result.code, 0, result.stderr);
+    });
+    assert.equal(await sha256File(local), site.bigSha256);
+    const { delegate, user, program } = events[0] as AuditLine;
+    assert.deepEqual([delegate, user, program], ["ftpclient", "alice", "/usr/bin/curl"]);
+    await diaper.waitForEvent((e) =>
+      e.event_type === "pinhole.closed" && e["id"] === events[0]?.["id"]
+    );
+    await nothingOpen();
   },
   async "another user, whom no rule allows, gets none by the same wrapper"() {
     const events = await eventsOf("pinhole.refused", async () => {
