@@ -6,7 +6,7 @@
  * @module
  */
 import type { AceStyle } from "./ace_grammar.ts";
-import type { Packet } from "./acl_table.ts";
+import type { Acl, Packet } from "./acl_table.ts";
 import { AclStore } from "./acl_table.ts";
 import { CliDevice, type Phrases, type Shell } from "./cli_device.ts";
 import type { DeviceSpeed } from "./clock.ts";
@@ -161,7 +161,13 @@ export class IronwareDevice extends CliDevice {
   /** Binds an ACL anew: the hardware does what it says now. */
   bind(name: string): void {
     const acl = this.acls.get(4, name);
-    if (acl === undefined) return void this.hardware.delete(4, name);
+    if (acl === undefined) this.hardware.delete(4, name);
+    else this.#program(acl);
+    this.onChange();
+  }
+
+  #program(acl: Acl): void {
+    const { name } = acl;
     const bound = this.hardware.make(4, name);
     bound.entries = acl.copy().entries;
     // Unbinding and binding clears the counters.
