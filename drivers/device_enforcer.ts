@@ -101,14 +101,17 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
 
   async list(): Promise<ListedEntry[]> {
     this.#mustBeConnected();
-    const listed = new Map<string, ListedEntry>();
-    for (const { tuple } of await this.#refresh()) {
-      if (tuple === undefined) continue;
-      const key = tupleKey(tuple);
-      const counted = this.#meter.read(key) ?? { packets: 0, bytes: 0 };
-      listed.set(key, { tuple, ...counted, expires: undefined });
+    return this.#listed(await this.#refresh());
+  }
+
+  async inspect(): Promise<ListedEntry[]> {
+    if (this.#connected) return await this.list();
+    try {
+      return this.#listed(await this.#refresh());
+    } finally {
+      this.#image = undefined;
+      await this.disconnect();
     }
-    return [...listed.values()];
   }
 
   /** A device has no connections, only packets that match or do not: what is closed is closed. */
@@ -203,6 +206,17 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   ): string[];
   /** True for a complaint of no room. */
   protected abstract isFull(complaint: string): boolean;
+
+  #listed(image: readonly E[]): ListedEntry[] {
+    const listed = new Map<string, ListedEntry>();
+    for (const { tuple } of image) {
+      if (tuple === undefined) continue;
+      const key = tupleKey(tuple);
+      const counted = this.#meter.read(key) ?? { packets: 0, bytes: 0 };
+      listed.set(key, { tuple, ...counted, expires: undefined });
+    }
+    return [...listed.values()];
+  }
 
   #mustBeConnected(): void {
     if (this.#connected) return;

@@ -13,6 +13,7 @@ import { NetconfSession } from "../../drivers/transport/netconf.ts";
 import { Screen } from "../../drivers/transport/screen.ts";
 import { CliSession, SessionError } from "../../drivers/transport/session.ts";
 import { Transcript } from "../../drivers/transport/transcript.ts";
+import { JunosDevice } from "../../lib/devices/junos.ts";
 import { createDevice, DEVICE_NAMES } from "../../lib/devices/mod.ts";
 import { deviceAndDriver, driverFor } from "../drivers/devices.ts";
 import { open, tuple } from "../drivers/tuples.ts";
@@ -95,6 +96,19 @@ Deno.test({
     assert.deepEqual(await old.apply([ONE]), [{ ok: true }]);
     await old.close();
   },
+});
+
+Deno.test("devices: a look makes nothing there", async () => {
+  for (const name of DEVICE_NAMES) {
+    await using made = await deviceAndDriver(name);
+    assert.deepEqual(await made.enforcer.inspect?.(), [], name);
+    assert.deepEqual(made.device.acls.all, []);
+    if (made.device instanceof JunosDevice) assert.equal(made.device.committed.filters.size, 0);
+    await made.enforcer.connect();
+    await made.enforcer.apply([ONE]);
+    await made.enforcer.close();
+    assert.equal((await made.enforcer.inspect?.())?.length, 1, name);
+  }
 });
 
 Deno.test("devices: counters are summed over resets", async () => {
