@@ -12,6 +12,7 @@ import { hasSshd, RemoteSite, SSH_PORT, type SshKind } from "../lab/remote.ts";
 const SOURCE = "198.51.100.7";
 const HOST1 = "192.0.2.1";
 const HOST2 = "192.0.2.2";
+const METRICS_PORT = 9722;
 const UUID = "0f0e0d0c-0b0a-4908-8706-050403020100";
 const HELLO = { op: "hello", version: 1, broker: UUID, boot: UUID, instance: UUID };
 
@@ -138,10 +139,11 @@ for (const server of ["embedded", "sshd"] as const) {
           ...["-o", "ExitOnForwardFailure=yes", "-N", "-R", "7000:127.0.0.1:7"],
         ]);
         assert.notEqual(back.code, 0, "a listener at the controller");
-        assert.equal(
-          (await lab.perimeter.sockets("tcp")).filter((s) => s.listening).length,
-          1,
-          "only the SSH server listens",
+        const listening = (await lab.perimeter.sockets("tcp")).filter((s) => s.listening);
+        assert.deepEqual(
+          listening.map((s) => s.localPort).filter((port) => port !== METRICS_PORT),
+          [SSH_PORT],
+          "only the SSH server listens, and the metrics on loopback",
         );
       }),
   });
