@@ -189,7 +189,7 @@ export class AclStore {
     return copy;
   }
 
-  /** Takes the ACLs of another store, as a commit does. Counters of entries that stay go on. */
+  /** Takes copies of the ACLs of another store, as a commit or a reboot does. */
   take(other: AclStore): void {
     this.#acls = other.copy().#acls;
   }

@@ -64,7 +64,11 @@ export class DeviceClock {
   /** Waits until all work is done. */
   async settle(): Promise<void> {
     if (this.#factor === Infinity) return;
-    while (this.#free > performance.now()) await this.sleep(this.#free - performance.now());
+    for (;;) {
+      const left = this.#free - performance.now();
+      if (left <= 0) return;
+      await this.sleep(left);
+    }
   }
 
   /** Waits, until the device is switched off at the latest. */

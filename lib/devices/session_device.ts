@@ -11,8 +11,7 @@ import { Hangup } from "./terminal.ts";
 /** A device with configuration sessions. */
 export abstract class SessionDevice extends CliDevice {
   /** Sessions that were left without commit or abort. */
-  readonly #left = new Map<string, { acls: AclStore; updates: number; base: AclStore }>();
-  readonly #bases = new Map<number, AclStore>();
+  readonly #left = new Map<string, { acls: AclStore; updates: number }>();
 
   /** Begins a session, or goes on with one that was left. */
   protected beginSession(shell: Shell, name: string): void {
@@ -21,15 +20,13 @@ export abstract class SessionDevice extends CliDevice {
     this.#left.delete(name);
     shell.candidate = { name, acls: left?.acls ?? this.acls.copy(), lines: [] };
     shell.updates = left?.updates ?? 0;
-    this.#bases.set(shell.id, left?.base ?? this.acls.copy());
   }
 
   /** Leaves a session without an end: it waits. */
   protected leaveSession(shell: Shell): void {
     const { candidate } = shell;
-    const base = this.#bases.get(shell.id);
-    if (candidate !== undefined && base !== undefined) {
-      this.#left.set(candidate.name, { acls: candidate.acls, updates: shell.updates, base });
+    if (candidate !== undefined) {
+      this.#left.set(candidate.name, { acls: candidate.acls, updates: shell.updates });
     }
     this.#forget(shell);
   }
@@ -51,7 +48,7 @@ export abstract class SessionDevice extends CliDevice {
   protected commitSession(shell: Shell): void {
     const { candidate } = shell;
     if (candidate === undefined) return;
-    this.takeCandidate(candidate.acls, this.#bases.get(shell.id) as AclStore);
+    this.#take(candidate.acls);
     this.onChange();
     const { updates } = shell;
     this.#forget(shell);
@@ -62,21 +59,6 @@ export abstract class SessionDevice extends CliDevice {
       shell.channel.drop();
       throw new Hangup("the device dropped the session");
     }
-  }
-
-  /** What a commit does to what is in effect. `base` is what was in effect when the session began. */
-  protected takeCandidate(candidate: AclStore, _base: AclStore): void {
-    for (const acl of candidate.all) {
-      for (const entry of acl.entries) {
-        // What is in effect has counted on meanwhile.
-        const living = this.acls.get(acl.family, acl.name)?.entries.find((e) =>
-          e.seq === entry.seq
-        );
-        if (living === undefined) continue;
-        [entry.packets, entry.bytes] = [living.packets, living.bytes];
-      }
-    }
-    this.acls.take(candidate);
   }
 
   protected override gone(shell: Shell): void {
@@ -93,11 +75,25 @@ export abstract class SessionDevice extends CliDevice {
     this.#left.clear(); // sessions do not outlast a reload
   }
 
+  /** What a session has takes the place of what is in effect, also of what others changed meanwhile. */
+  #take(candidate: AclStore): void {
+    for (const acl of candidate.all) {
+      const living = new Map(
+        this.acls.get(acl.family, acl.name)?.entries.map((entry) => [entry.seq, entry]),
+      );
+      for (const entry of acl.entries) {
+        // What is in effect has counted on meanwhile.
+        const counted = living.get(entry.seq);
+        if (counted !== undefined) [entry.packets, entry.bytes] = [counted.packets, counted.bytes];
+      }
+    }
+    this.acls.take(candidate);
+  }
+
   #forget(shell: Shell): void {
     shell.candidate = undefined;
     shell.acl = undefined;
     shell.mode = "enabled";
     shell.updates = 0;
-    this.#bases.delete(shell.id);
   }
 }
