@@ -110,7 +110,9 @@ are simulated (\`diaper lab device\`) at the pace that the paper (Dynamic Perime
 published for the real ones, with room for ${DEVICE_ROOM} entries, so that their figures show what the driver adds
 to the device, and nothing about a device that the paper did not say. NX-OS and EOS were not in the paper; their
 pace is that of its Catalyst. One number is the middle of several rounds. Machines differ:
-\`diaper calibrate --enforcer NAME\` measures yours, and the controller uses the result.
+\`diaper calibrate --enforcer NAME\` measures yours, and the controller uses the result. A series that
+runs out of its time ends early: the largest batches of Junos are missing. The figures here are from a machine
+with two cores that did much other work at the same time.
 
 ## Updates (figures 6 to 9)
 
