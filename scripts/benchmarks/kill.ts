@@ -15,7 +15,7 @@ import { KILLED, type Killed, killOnce, type Victim } from "../../tests/matrix/k
 import { machine } from "../matrix_table.ts";
 import { median, report } from "./report.ts";
 
-const ROUNDS = 5;
+const ROUNDS = 3;
 
 const times: number[] = [];
 const rows: { name: string; victim: Victim; found: readonly number[] }[] = [];
@@ -29,6 +29,8 @@ let left = 0;
     times.push(...await measure(field, found, "all"));
     // A session may go on without the others; only that nothing is left counts then.
     left += (await round(field, found, "the others")).remaining;
+    // After each, since a run is long and may be ended.
+    if (Deno.args.includes("--write")) Deno.writeTextFileSync("docs/evaluation/kill.md", page());
   }
 }
 report("kill", `pinhole after kill -9, median of ${times.length}`, median(times), "ms", {
@@ -43,8 +45,6 @@ report("kill", "pinholes left in the kernel", left, "pinholes", {
   target: "none",
   met: left === 0,
 });
-if (Deno.args.includes("--write")) Deno.writeTextFileSync("docs/evaluation/kill.md", page());
-
 async function measure(field: Field, matrixCase: MatrixCase, victim: Victim): Promise<number[]> {
   const found: number[] = [];
   for (let i = 0; i < ROUNDS; i++) {
