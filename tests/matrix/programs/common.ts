@@ -22,6 +22,13 @@ export function command(program: string, ...args: string[]): Command {
   return { program, args };
 }
 
+/** A command that is started again, up to twice, when it fails or hangs for 15 seconds. */
+export function again(program: string, ...args: string[]): Command {
+  return command("sh", "-c", AGAIN, program, ...args);
+}
+
+const AGAIN = 'for n in 1 2 3; do timeout 15 "$0" "$@" && exit; done; exit 1';
+
 /**
  * Checks that a program ended well.
  *

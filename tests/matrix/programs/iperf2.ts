@@ -5,13 +5,10 @@
  * @module
  */
 import type { MatrixCase } from "../case.ts";
-import { command, succeeded } from "./common.ts";
+import { again, command, succeeded } from "./common.ts";
 
 const SERVER = 5001;
 const BACK = 6001;
-
-/** Starts a client again that hangs. */
-const AGAIN = 'for n in 1 2 3; do timeout 15 "$0" "$@" && exit; done; exit 1';
 
 function iperf2(name: string, mode: string, flag: string): MatrixCase {
   return {
@@ -28,8 +25,8 @@ function iperf2(name: string, mode: string, flag: string): MatrixCase {
       listen: (i) => command("iperf", "-s", "-B", field.source(i), "-p", String(SERVER)),
       ready: () => ({ protocol: "tcp", port: SERVER }),
       session: (i) =>
-        command("sh", ...[
-          ...["-c", AGAIN, "iperf", "-c", field.source(i), "-p", String(SERVER), "-t", "1"],
+        again("iperf", ...[
+          ...["-c", field.source(i), "-p", String(SERVER), "-t", "1"],
           ...["-n", String(field.bytes / 4), flag, "-L", String(BACK + i), "-f", "k"],
         ]),
       verify: (i, result) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { MatrixCase } from "../case.ts";
-import { command, succeeded } from "./common.ts";
+import { again, command, succeeded } from "./common.ts";
 
 /** Away from nuttcp's own data port, 5001, which may not be a control port. */
 const CONTROL = 5100;
@@ -24,14 +24,17 @@ const SERVER: MatrixCase = {
   inside: "server",
   serverEach: true,
   open: Array.from({ length: 20 }, (_, i) => `tcp/${CONTROL + i}`),
-  pinholes: 1,
+  pinholes: [1, 3],
+  note:
+    "the server tells its client to come before it binds and listens (strace: write OK, bind, listen), so " +
+    "that a client can be refused in the instant between; then it is started again",
   needed: true,
   files: ["/usr/bin/nuttcp"],
   prepare: (field) => ({
     listen: (i) => command("nuttcp", "-S", "--nofork", "-P", String(CONTROL + i)),
     ready: (i) => ({ protocol: "tcp", port: CONTROL + i }),
     session: (i) =>
-      command("nuttcp", ...[
+      again("nuttcp", ...[
         ...[
           "-t",
           `-n${Math.ceil(field.bytes / 65536)}`,
