@@ -209,7 +209,7 @@ export class Field {
       const pids = this.programs(hosts).filter((pid) => !but.includes(pid));
       if (pids.length === 0) return;
       if (round > 200) throw new Error(`Programs of the lab do not end: ${pids.join(", ")}`);
-      for (const pid of pids) kill(pid);
+      for (const pid of pids) killProcess(pid);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
@@ -305,7 +305,8 @@ function environment(pid: number): string {
   }
 }
 
-function kill(pid: number): void {
+/** Sends SIGKILL; one that has ended is no error. */
+export function killProcess(pid: number): void {
   try {
     Deno.kill(pid, "SIGKILL");
   } catch (error) {

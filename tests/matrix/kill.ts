@@ -6,7 +6,7 @@
  */
 import type { AuditLine } from "../lab/diaper.ts";
 import type { CaseRun } from "./case_run.ts";
-import type { Field } from "./field.ts";
+import { type Field, killProcess } from "./field.ts";
 
 /**
  * Whom the signal meets: the process that asked for the pinhole, every process of the program, or every one
@@ -44,11 +44,15 @@ export async function killOnce(field: Field, run: CaseRun, victim: Victim): Prom
   await run.listen(1);
   const session = run.begin(0);
   const opened = await daemon.waitForEvent((e) => e.event_type === "pinhole.opened", 30_000);
-  const at = Date.now();
   const asker = Number(opened["pid"]);
-  if (victim === "the one that asked") Deno.kill(asker, "SIGKILL");
-  else {
-    const spared = victim === "all" ? [] : [asker];
+  const spared = victim === "all" ? [] : [asker];
+  // Found before the clock starts: reading /proc takes its time.
+  const victims = victim === "the one that asked" ? [asker] : field.programs([field.inside])
+    .filter((pid) => pid !== daemon.daemon.pid && !spared.includes(pid));
+  const at = Date.now();
+  for (const pid of victims) killProcess(pid);
+  // Those that they have started meanwhile.
+  if (victim !== "the one that asked") {
     await field.kill([field.inside], [daemon.daemon.pid, ...spared]);
   }
   const closing = (e: AuditLine) => e.event_type === "pinhole.closed" && e["id"] === opened["id"];
