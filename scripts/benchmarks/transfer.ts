@@ -172,7 +172,9 @@ Each program of the matrix moves ${
 nftables and the agent, and with neither, ${ROUNDS} times in turn. Times are of the whole transfer, from the start of the
 client's program to its end, medians. _Added_ is the median of the differences of neighbouring transfers, for each
 pinhole; quartiles tell how much of it is chance. _Of the fastest_ is the difference of the fastest transfers of
-each kind, which other work on the machine has disturbed least. _Request to open_ is the broker's own measure.
+each kind, which other work on the machine has disturbed least (load average at the end: ${
+    Deno.loadavg()[0]?.toFixed(1)
+  }; where quartiles are far apart, the differences tell of that work and not of pinholes). _Request to open_ is the broker's own measure.
 
 The paper's table 1 has ${PAPER} ms a pinhole for iptables on the same host; the median over the programs here
 is **${overall().toFixed(2)} ms**, that of the broker's own measure **${
