@@ -42,9 +42,21 @@ export function fingerprint(base64: string): string {
 export function newKeyPair(
   comment: string,
 ): { readonly privateKey: string; readonly publicKey: string } {
-  const pair = utils.generateKeyPairSync("ed25519", { comment });
-  return { privateKey: pair.private, publicKey: pair.public.split(" ")[1] ?? "" };
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
+    const pair = utils.generateKeyPairSync("ed25519", { comment });
+    const publicKey = pair.public.split(" ")[1] ?? "";
+    const parsed = utils.parseKey(pair.private);
+    const key = Array.isArray(parsed) ? parsed[0] : parsed;
+    const readable = key !== undefined && !(key instanceof Error);
+    if (readable && key.getPublicSSH().toString("base64") === publicKey) {
+      return { privateKey: pair.private, publicKey };
+    }
+  }
+  throw new Error("Cannot make a key pair that reads back as it was written");
 }
+
+/** ssh2 1.17 writes about one key in some hundred so that it cannot read it itself. */
+const MOST_TRIES = 32;
 
 /**
  * The public half of a private key, as base64.
