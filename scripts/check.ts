@@ -11,6 +11,9 @@ const JUNIT = "dist/junit.xml";
 /** A test that hangs must not hang whoever waits for the result. */
 const LIMIT_MINUTES = 40;
 
+/** More failures than this are no chance: they are not tried again. */
+const MOST_AGAIN = 3;
+
 /** A check that is a command. It passes when the command succeeds. */
 interface Check {
   readonly name: string;
@@ -97,6 +100,30 @@ async function runTests(paths: readonly string[]): Promise<{ cases: TestCase[]; 
   }
 }
 
+/**
+ * Runs the files of failed tests once more, by themselves: what then passes was disturbed by other work on the machine,
+ * is told as unsteady, and is worth mending all the same. What is broken fails again.
+ */
+async function steadied(
+  first: { cases: TestCase[]; broken: boolean },
+): Promise<{ cases: TestCase[]; broken: boolean }> {
+  const failed = first.cases.filter((test) => test.outcome === "failed");
+  if (failed.length === 0 || failed.length > MOST_AGAIN || first.broken) return first;
+  const files = [...new Set(failed.map((test) => test.file))];
+  print(`\nOnce more, by themselves: ${files.join(" ")}\n`);
+  const second = await runTests(files);
+  const passed = (test: TestCase) =>
+    second.cases.some((again) =>
+      again.file === test.file && again.name === test.name && again.outcome === "passed"
+    );
+  const cases = first.cases.map((test) => {
+    if (test.outcome !== "failed" || !passed(test)) return test;
+    print(`unsteady ${test.file}: ${test.name}\n`);
+    return { ...test, outcome: "passed" as const };
+  });
+  return { cases, broken: second.broken };
+}
+
 function print(text: string): void {
   const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
@@ -109,7 +136,7 @@ for (const check of paths.length === 0 ? checks() : checks().slice(0, 1)) {
   if (await passes(check)) passed++;
   else failed.push(check.name);
 }
-const { cases, broken } = await runTests(paths);
+const { cases, broken } = await steadied(await runTests(paths));
 const skipped = cases.filter((test) => test.outcome === "skipped");
 passed += cases.filter((test) => test.outcome === "passed").length;
 for (const test of cases) {

@@ -152,11 +152,17 @@ export class TraceLab implements AsyncDisposable {
     return this.diaper.events().filter((e) => e.event_type === "pinhole.opened");
   }
 
-  /** Waits until no pinhole is open. */
-  async allClosed(): Promise<void> {
+  /**
+   * Waits until no pinhole is open, going by the audit trail, which is written a little later.
+   *
+   * @param least pinholes that must have been opened by then, since the beginning.
+   */
+  async allClosed(least = 0): Promise<void> {
     const count = (type: string) =>
       this.diaper.events().filter((e) => e.event_type === type).length;
-    await this.diaper.waitForEvent(() => count("pinhole.opened") === count("pinhole.closed"));
+    await this.diaper.waitForEvent(() =>
+      count("pinhole.opened") >= least && count("pinhole.opened") === count("pinhole.closed")
+    );
   }
 }
 

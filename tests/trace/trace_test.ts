@@ -28,7 +28,7 @@ Deno.test({
       assert.equal(lab.opened().length, before);
       const server = await lab.start(["calls"], { libc });
       assert.deepEqual(await ended(server), plain);
-      await lab.allClosed();
+      await lab.allClosed(before + 7);
       const opened = lab.opened().slice(before);
       assert.ok(opened.every((p) => p["source"] === OUTSIDE[0] && p["destination"] === INSIDE));
       assert.ok(opened.every((p) => p["program"] === lab.program(libc) && p["user"] === "root"));
@@ -104,11 +104,11 @@ Deno.test({
     const result = JSON.parse(storm.lines[0] ?? "{}");
     assert.deepEqual([result.binds, result.wrong], [3000, 0]);
     assert.ok(result.ticks > 100, `${result.ticks} signals`);
-    await lab.allClosed();
+    await lab.allClosed(3000);
     assert.equal(lab.opened().length, 3000);
     const threads = await ended(await lab.start(["threads", "1600"]));
     assert.deepEqual(threads.lines, ['{"bound":1600,"failed":0}']);
-    await lab.allClosed();
+    await lab.allClosed(4600);
     assert.equal(lab.opened().length, 4600);
     assert.ok(lab.opened().every((p) => p["source"] === OUTSIDE[0]));
   },
@@ -125,7 +125,7 @@ Deno.test({
     const bound = lines.map((line) => line.split(" ").slice(1).map(Number).filter((n) => n > 0));
     assert.equal(bound.length, 400);
     assert.ok(bound.flat().every((port) => port === 40000 || port === 50000));
-    await lab.allClosed();
+    await lab.allClosed(1);
     // One after the other: the pinholes of a round are among the ports that it bound.
     const opened = lab.opened().map((p) => Number(p["destination_port"]));
     let at = 0;
