@@ -11,8 +11,8 @@ import { Field, HOSTS } from "./field.ts";
 /** Names of cases, and their clients: each client inside is started by a `diaper run` of its own. */
 const PART: readonly (readonly [name: string, clients: number])[] = [
   ["vsftpd-passive", HOSTS],
-  ["pyftpdlib-multiplexed-epoll-tls", HOSTS],
-  ["globus-up-p4", HOSTS],
+  ["pyftpdlib-multiplexed-epoll-tls", 10],
+  ["globus-up-p4", 5],
   ["iperf3-udp", 5],
   ["tftp-hpa-client", 5],
   ["lftp-active-tls", 5],
