@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { lstatIfThere, removeIfThere } from "../sys/files.ts";
 import { createHash } from "node:crypto";
 import { userId, userName } from "../sys/accounts.ts";
 import { agentLibrary, placeFile, wrapperBinary } from "../sys/assets.ts";
@@ -210,7 +211,7 @@ export function wrapperFault(record: WrapperRecord): string | undefined {
  */
 export function removeWrapper(name: string, directory = WRAPPER_DIRECTORY): WrapperRecord {
   const record = findWrapper(name, directory);
-  const info = lstat(record.path);
+  const info = lstatIfThere(record.path);
   // What root put there since is not ours to remove.
   if (info?.isFile === true && info.uid === record.uid) removeIfThere(record.path);
   removeIfThere(`${directory}/${entryName(record.path)}`);
@@ -332,22 +333,5 @@ function sha256(bytes: Uint8Array): string {
 }
 
 function exists(path: string): boolean {
-  return lstat(path) !== undefined;
-}
-
-function lstat(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  return lstatIfThere(path) !== undefined;
 }

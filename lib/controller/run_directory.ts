@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { removeIfThere } from "../sys/files.ts";
 import { libc } from "../sys/libc.ts";
 import { listenUnix } from "../sys/unix_socket.ts";
 
@@ -52,7 +53,7 @@ export function listenInside(
 ): number {
   const path = `${directory}/${name}`;
   const temporary = `${path}.new`;
-  remove(temporary);
+  removeIfThere(temporary);
   const fd = listenUnix(temporary, type);
   try {
     Deno.chmodSync(temporary, mode);
@@ -60,16 +61,8 @@ export function listenInside(
     Deno.renameSync(temporary, path);
   } catch (error) {
     libc.close(fd);
-    remove(temporary);
+    removeIfThere(temporary);
     throw error;
   }
   return fd;
-}
-
-function remove(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

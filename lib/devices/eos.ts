@@ -83,8 +83,8 @@ export class EosDevice extends SessionDevice {
     config
       .add("ip access-list <name>", (shell, [name]) => this.#edit(shell, 4, name as string))
       .add("ipv6 access-list <name>", (shell, [name]) => this.#edit(shell, 6, name as string))
-      .add("no ip access-list <name>", (shell, [name]) => this.#drop(shell, 4, name as string))
-      .add("no ipv6 access-list <name>", (shell, [name]) => this.#drop(shell, 6, name as string))
+      .add("no ip access-list <name>", (shell, [name]) => this.dropAcl(shell, 4, name as string))
+      .add("no ipv6 access-list <name>", (shell, [name]) => this.dropAcl(shell, 6, name as string))
       .add("exit", (shell) => this.leave(shell));
     acl
       .add(
@@ -122,11 +122,6 @@ export class EosDevice extends SessionDevice {
     const isNew = (shell.candidate?.acls ?? this.acls).get(family, name) === undefined;
     this.edit(shell, family, name);
     if (isNew && shell.acl !== undefined) shell.acl.counting = false;
-  }
-
-  #drop(shell: Shell, family: 4 | 6, name: string): void {
-    (shell.candidate?.acls ?? this.acls).delete(family, name);
-    this.changed(shell);
   }
 
   #commit(shell: Shell): void {

@@ -88,8 +88,8 @@ export class NxosDevice extends SessionDevice {
     config
       .add("ip access-list <name>", (shell, [name]) => this.#edit(shell, 4, name as string))
       .add("ipv6 access-list <name>", (shell, [name]) => this.#edit(shell, 6, name as string))
-      .add("no ip access-list <name>", (shell, [name]) => this.#drop(shell, 4, name as string))
-      .add("no ipv6 access-list <name>", (shell, [name]) => this.#drop(shell, 6, name as string))
+      .add("no ip access-list <name>", (shell, [name]) => this.dropAcl(shell, 4, name as string))
+      .add("no ipv6 access-list <name>", (shell, [name]) => this.dropAcl(shell, 6, name as string))
       .add(
         "resequence ip access-list <name> <first> <step>",
         (shell, [name, first, step]) =>
@@ -125,11 +125,6 @@ export class NxosDevice extends SessionDevice {
     this.edit(shell, family, name);
     // Nothing is counted before `statistics per-entry`.
     if (isNew && shell.acl !== undefined) shell.acl.counting = false;
-  }
-
-  #drop(shell: Shell, family: 4 | 6, name: string): void {
-    (shell.candidate?.acls ?? this.acls).delete(family, name);
-    this.changed(shell);
   }
 
   #commit(shell: Shell): void {

@@ -31,6 +31,12 @@ export abstract class SessionDevice extends CliDevice {
     this.#forget(shell);
   }
 
+  /** Removes an ACL, from the session's changes where there is a session. */
+  protected dropAcl(shell: Shell, family: 4 | 6, name: string): void {
+    (shell.candidate?.acls ?? this.acls).delete(family, name);
+    this.changed(shell);
+  }
+
   /** Throws a session away. */
   protected abortSession(shell: Shell): void {
     this.#forget(shell);

@@ -77,7 +77,6 @@ interface Port {
   readonly send: PacketSocket;
   readonly queue: SendQueue;
   fastPath: FastPath | undefined;
-  peer: Port | undefined;
 }
 
 /** The NI kernel, inline. */
@@ -88,7 +87,7 @@ export class InlineNi {
   readonly #host: ScannerHost;
   readonly #ports: readonly [Port, Port];
   readonly #frame = new FrameRef();
-  #grants = "";
+  #grants = -1;
   #nextTick = 0;
   #nextLinkCheck = 0;
 
@@ -252,10 +251,7 @@ export class InlineNi {
       for (const port of ports) closePort(port);
       throw error;
     }
-    const [a, b] = ports as [Port, Port];
-    a.peer = b;
-    b.peer = a;
-    return [a, b];
+    return ports as [Port, Port];
   }
 
   #attach(port: Port, peer: Port): FastPath {
@@ -313,7 +309,7 @@ export class InlineNi {
 
   /** Scanners that subscribed, came or went change what the fast path may forward by itself. */
   #followGrants(): void {
-    const version = this.#kernel.grantsVersion();
+    const version = this.#kernel.grantsVersion;
     if (version === this.#grants) return;
     this.#grants = version;
     const rules = this.#rules();
@@ -392,7 +388,6 @@ function openPort(state: InterfaceState, direction: Direction): Port {
         send,
         queue: new SendQueue(send),
         fastPath: undefined,
-        peer: undefined,
       };
     } catch (error) {
       receive.close();

@@ -117,7 +117,10 @@ export class NiKernel {
   readonly #output: KernelOutput;
   readonly #options: KernelOptions;
   readonly #packet = new Packet();
+  /** The frame without its outer tag, and the number of the frame that it is of. */
   readonly #untagged = new Uint8Array(66 * 1024);
+  #untaggedNumber = 0;
+  #grantsVersion = 0;
   #number = 0;
   #now = { seconds: 0, nanoseconds: 0 };
 
@@ -172,6 +175,7 @@ export class NiKernel {
         inject: (frame, direction, injection) => this.#inject(slot, frame, direction, injection),
         alert: (alert) => this.#alert(slot, alert),
         finished: (frame) => this.#finished(slot, frame),
+        granted: () => this.#grantsVersion++,
         broken: (why) => {
           this.disconnect(session);
           this.#output.broken(name, why);
@@ -179,6 +183,7 @@ export class NiKernel {
       },
     );
     slot.session = session;
+    this.#grantsVersion++;
     return session;
   }
 
@@ -189,6 +194,7 @@ export class NiKernel {
     if (slot.session !== session) return;
     slot.grants = session.grants;
     slot.session = undefined;
+    this.#grantsVersion++;
     for (const number of [...session.awaited]) {
       session.awaited.delete(number);
       this.#failed(slot, number);
@@ -285,13 +291,8 @@ export class NiKernel {
   }
 
   /** Differs whenever {@link scanRules} may have changed. */
-  grantsVersion(): string {
-    return this.#slots.map((slot) => {
-      const grants = slot.session?.grants ?? slot.grants;
-      return grants.map((g) => g.right === undefined ? "-" : `${g.right} ${g.asked.text}`).join(
-        ",",
-      );
-    }).join(";");
+  get grantsVersion(): number {
+    return this.#grantsVersion;
   }
 
   #slot(name: string): Slot {
@@ -304,9 +305,13 @@ export class NiKernel {
   #matches(filter: FrameFilter, frame: FrameRef, tag: number): boolean {
     const { data, start, end, wireLength } = frame;
     if (tag === 0 || filter.tagged) return filter.match(data, start, end, wireLength, -1) !== 0;
+    // Made once for all filters that look at the frame.
     const untagged = this.#untagged;
-    untagged.set(data.subarray(start, start + 12), 0);
-    untagged.set(data.subarray(start + 12 + tag, end), 12);
+    if (this.#untaggedNumber !== frame.number) {
+      untagged.set(data.subarray(start, start + 12), 0);
+      untagged.set(data.subarray(start + 12 + tag, end), 12);
+      this.#untaggedNumber = frame.number;
+    }
     return filter.match(untagged, 0, end - start - tag, wireLength - tag, -1) !== 0;
   }
 

@@ -10,12 +10,6 @@ import type { NiKernel } from "./kernel.ts";
 import type { ScannerRights } from "./rights.ts";
 import type { ScannerSession } from "./scanner_session.ts";
 
-/** How a scanner's process is started. */
-export interface ScannerCommand {
-  /** The whole command, cage included. */
-  readonly command: readonly string[];
-}
-
 /** What the host tells of. */
 export interface HostEvents {
   /** A scanner's process ended, or was ended; `again` in milliseconds, undefined: it is not started again. */

@@ -39,6 +39,8 @@ export interface SessionEvents {
   alert(alert: ScannerAlert): void;
   /** The flow of this frame need not be seen any more. */
   finished(frame: FrameCopy): void;
+  /** A request for frames was answered. */
+  granted(): void;
   /** The scanner broke a rule: it must be ended. */
   broken(why: string): void;
 }
@@ -274,6 +276,7 @@ export class ScannerSession {
       right === RIGHT.CONTAIN ? "contain" : "read",
     );
     this.grants.push(grant);
+    this.#events.granted();
     this.out.begin(MESSAGE.SUBSCRIBED).u32(request);
     this.out.u32(
       grant.right === "contain" ? RIGHT.CONTAIN : grant.right === "read" ? RIGHT.READ : 0,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { lstatIfThere, removeIfThere } from "./files.ts";
 import { createHash } from "node:crypto";
 import { buildInfo, unpackedDirectory } from "./runtime.ts";
 
@@ -173,7 +174,7 @@ function requireSafeDirectory(directory: string): void {
   let path = "";
   for (const [i, name] of ["", ...names].entries()) {
     path = i === 0 ? "/" : path === "/" ? `/${name}` : `${path}/${name}`;
-    const info = lstat(path) ?? makeDirectory(path);
+    const info = lstatIfThere(path) ?? makeDirectory(path);
     const owned = info.uid === uid || (info.uid === 0 && i < names.length);
     if (!info.isDirectory || !owned || ((info.mode ?? 0) & WRITABLE_BY_OTHERS) !== 0) {
       throw new AssetError(`${path} is not a directory that only this user can write`, SAFE_PLACE);
@@ -191,28 +192,11 @@ function makeDirectory(path: string): Deno.FileInfo {
 }
 
 function isGood(path: string, content: Uint8Array, mode: number): boolean {
-  const info = lstat(path);
+  const info = lstatIfThere(path);
   if (
     info === undefined || !info.isFile || info.uid !== Deno.uid() || info.nlink !== 1 ||
     ((info.mode ?? 0) & 0o7777) !== mode || info.size !== content.length
   ) return false;
   const found = Deno.readFileSync(path);
   return found.length === content.length && found.every((byte, i) => byte === content[i]);
-}
-
-function lstat(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

@@ -245,6 +245,7 @@ export class CaseRun {
     const process = watched
       ? this.daemon.run("matrix", program, args, this.#case.run ?? [], options)
       : host.spawn(program, args, options);
+    // A program that ends without reading its input is no error: its exit code tells.
     if (input !== undefined) process.write(input).then(() => process.closeInput()).catch(() => {});
     return process;
   }
