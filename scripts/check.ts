@@ -5,11 +5,9 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { readJunit, type TestCase } from "./junit.ts";
-
-const JUNIT = "dist/junit.xml";
-/** A test that hangs must not hang whoever waits for the result. */
-const LIMIT_MINUTES = 40;
+import type { TestCase } from "./junit.ts";
+import { print } from "./stdout.ts";
+import { runTests, type TestResult } from "./test_pool.ts";
 
 /** More failures than this are no chance: they are not tried again. */
 const MOST_AGAIN = 3;
@@ -62,56 +60,22 @@ async function passes(check: Check): Promise<boolean> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
   print(`${success ? "ok    " : "FAILED"} ${check.name}\n`);
   if (!success) {
-    Deno.stdout.writeSync(stdout);
-    Deno.stdout.writeSync(stderr);
+    print(stdout);
+    print(stderr);
   }
   return success;
-}
-
-/** The test cases, and whether the runner itself did what it should. */
-async function runTests(paths: readonly string[]): Promise<{ cases: TestCase[]; broken: boolean }> {
-  await Deno.remove(JUNIT).catch((error: unknown) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "test",
-      "--allow-all",
-      "--no-check",
-      `--junit-path=${JUNIT}`,
-      ...(paths.length === 0 ? ["tests"] : paths),
-    ],
-  }).spawn();
-  let late = false;
-  const limit = setTimeout(() => {
-    late = true;
-    child.kill("SIGTERM");
-  }, LIMIT_MINUTES * 60_000);
-  const { success } = await child.status;
-  clearTimeout(limit);
-  if (late) print(`The tests were ended after ${LIMIT_MINUTES} minutes\n`);
-  try {
-    const cases = readJunit(Deno.readTextFileSync(JUNIT));
-    // A test file that does not load fails the run without being a test case.
-    return { cases, broken: !success && !cases.some((test) => test.outcome === "failed") };
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return { cases: [], broken: true };
-  }
 }
 
 /**
  * Runs the files of failed tests once more, by themselves: what then passes was disturbed by other work on the machine,
  * is told as unsteady, and is worth mending all the same. What is broken fails again.
  */
-async function steadied(
-  first: { cases: TestCase[]; broken: boolean },
-): Promise<{ cases: TestCase[]; broken: boolean }> {
+async function steadied(first: TestResult): Promise<TestResult> {
   const failed = first.cases.filter((test) => test.outcome === "failed");
   if (failed.length === 0 || failed.length > MOST_AGAIN || first.broken) return first;
   const files = [...new Set(failed.map((test) => test.file))];
   print(`\nOnce more, by themselves: ${files.join(" ")}\n`);
-  const second = await runTests(files);
+  const second = await runTests(files, 1);
   const passed = (test: TestCase) =>
     second.cases.some((again) =>
       again.file === test.file && again.name === test.name && again.outcome === "passed"
@@ -122,11 +86,6 @@ async function steadied(
     return { ...test, outcome: "passed" as const };
   });
   return { cases, broken: second.broken };
-}
-
-function print(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
 }
 
 const paths = Deno.args;
@@ -141,7 +100,7 @@ const [build, ...rest] = checks() as [Check, ...Check[]];
 // The tests need what it makes; the other checks go on beside them.
 await runCheck(build);
 const [firstRun] = await Promise.all([
-  runTests(paths),
+  runTests(paths.length === 0 ? ["tests"] : paths),
   (async () => {
     if (paths.length > 0) return;
     for (const check of rest) await runCheck(check);
