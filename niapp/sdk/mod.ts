@@ -20,6 +20,7 @@
 import { Session } from "./session.ts";
 
 export type { Alert, Direction, Frame, Ni, Scanner, Verdict } from "./scanner.ts";
+export type { CloseReason, Endpoint, Opener, Stream, StreamData, StreamHandler } from "./stream.ts";
 import type { Scanner } from "./scanner.ts";
 
 /** Bytes asked for at once. */

@@ -18,6 +18,12 @@ export const MESSAGE = {
   SYNC: 0x05,
   LOST: 0x06,
   STOP: 0x07,
+  /** Of reconstructed streams. */
+  OPENED: 0x20,
+  DATA: 0x21,
+  GAP: 0x22,
+  END: 0x23,
+  CLOSED: 0x24,
   /** From the scanner. */
   HELLO: 0x81,
   SUBSCRIBE: 0x82,
@@ -27,6 +33,15 @@ export const MESSAGE = {
   DONE: 0x86,
   FINISHED: 0x87,
   WAKE: 0x88,
+  /** Of reconstructed streams. */
+  SUBSCRIBE_STREAMS: 0xa0,
+  PASS: 0xa1,
+  CUT: 0xa2,
+  STREAM_INJECT: 0xa3,
+  MORE: 0xa4,
+  KILL: 0xa5,
+  RELEASE: 0xa6,
+  STREAM_ALERT: 0xa7,
 } as const;
 
 /** Bytes of a message's header: u32 length of all, u16 type, u16 zero. */
@@ -44,6 +59,18 @@ export const VERDICT = { PASS: 1, CUT: 2 } as const;
 export const DIRECTION = { FROM_HOST: 0, TO_HOST: 1 } as const;
 /** The scanner's verdict about this frame is waited for. */
 export const FLAG_VERDICT = 1;
+/** The connection's beginning was not seen. */
+export const FLAG_MIDSTREAM = 2;
+/** Passed bytes need not be delivered. */
+export const FLAG_SKIP = 1;
+/** Bytes of a DATA before the stream's own. */
+export const DATA_HEADER = 40;
+/** Who opened the connections that are asked for. */
+export const OPENER = { HOST: 1, NET: 2, EITHER: 3 } as const;
+/** An offset that is beyond every stream: 2^53 - 1. */
+export const WHOLE_STREAM: number = Number.MAX_SAFE_INTEGER;
+/** Why a connection is over, by number. */
+export const CLOSE_REASONS = ["", "closed", "reset", "timeout", "limit", "killed"] as const;
 
 /** Rounds a length up to what messages are padded to. */
 export function padded(length: number): number {

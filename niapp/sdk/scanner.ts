@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Opener, Stream, StreamHandler } from "./stream.ts";
+
 /** Which way a frame goes. */
 export type Direction = "from-host" | "to-host";
 
@@ -53,7 +55,9 @@ export interface Ni {
   readonly hostNetworks: readonly string[];
   /** Link type of all frames (LINKTYPE_*). */
   readonly linkType: number;
-  /** Names of the registered injections; their place is their index. */
+  /** Bytes of one direction of a connection that the kernel can hold for {@link Stream.more}. */
+  readonly streamLimit: number;
+  /** Names of the registered injections, of frames and of streams; their place is their index. */
   readonly injections: readonly string[];
   /**
    * Asks for frames. The administrator may have allowed less: {@link Scanner.subscribed} tells.
@@ -62,6 +66,19 @@ export interface Ni {
    * @returns the subscription's number, from 0.
    */
   subscribe(filter: string, right: "read" | "contain"): number;
+  /**
+   * Asks for reconstructed TCP connections by their server's ports. The administrator may have allowed less:
+   * {@link Scanner.subscribed} tells.
+   *
+   * @param ports of the server, single or as ranges; none: all.
+   * @param opener only connections that this side opened; either when it is left out.
+   * @returns the subscription's number, counted together with those of frames.
+   */
+  subscribeStreams(
+    ports: readonly (number | readonly [first: number, last: number])[],
+    right: "read" | "contain",
+    opener?: Opener,
+  ): number;
   /** Decides about a frame that was answered with `later`. */
   decide(frame: number, verdict: "pass" | "cut"): void;
   /** Sends a registered frame. */
@@ -85,6 +102,8 @@ export interface Scanner {
   start(ni: Ni): void;
   /** A frame came. The result counts for frames that are {@link Frame.held}; without one they pass. */
   frame?(frame: Frame, ni: Ni): Verdict | void;
+  /** A connection that was subscribed to is established. Without a handler it is released. */
+  stream?(stream: Stream, ni: Ni): StreamHandler | void;
   /** The time of {@link Ni.wakeAt} has come. */
   wake?(ni: Ni): void;
   /** A subscription was answered. `granted` is undefined when it was refused. */

@@ -11,17 +11,21 @@ import {
   MESSAGE,
   MessageBuffer,
   MessageReader,
+  OPENER,
   PROTOCOL_VERSION,
   RIGHT,
   VERDICT,
 } from "./protocol.ts";
 import type { Alert, Direction, Frame, Ni, Scanner } from "./scanner.ts";
+import { OpenStreams } from "./open_streams.ts";
+import type { Opener } from "./stream.ts";
 
 interface Settings {
   readonly options: Readonly<Record<string, unknown>>;
   readonly host_networks: readonly string[];
   readonly link_type: number;
   readonly injections: readonly string[];
+  readonly stream_limit?: number;
 }
 
 const NO_SETTINGS: Settings = { options: {}, host_networks: [], link_type: 1, injections: [] };
@@ -36,6 +40,7 @@ export class Session implements Ni {
   readonly #scanner: Scanner;
   readonly #reader: MessageReader;
   readonly #out = new MessageBuffer();
+  readonly #streams: OpenStreams;
   readonly #frame: { -readonly [K in keyof Frame]: Frame[K] };
   #subscriptions = 0;
   #greeted = false;
@@ -44,6 +49,7 @@ export class Session implements Ni {
   constructor(scanner: Scanner, readSize?: number) {
     this.#scanner = scanner;
     this.#reader = new MessageReader(readSize);
+    this.#streams = new OpenStreams(scanner, this, this.#reader, this.#out);
     this.#frame = {
       number: 0,
       data: this.#reader.bytes,
@@ -72,6 +78,11 @@ export class Session implements Ni {
   /** As {@link Ni.linkType}. */
   get linkType(): number {
     return this.#settings.link_type;
+  }
+
+  /** As {@link Ni.streamLimit}. */
+  get streamLimit(): number {
+    return this.#settings.stream_limit ?? 0;
   }
 
   /** As {@link Ni.injections}. */
@@ -107,6 +118,25 @@ export class Session implements Ni {
     this.#out.begin(MESSAGE.SUBSCRIBE).u32(number);
     this.#out.u32(right === "contain" ? RIGHT.CONTAIN : RIGHT.READ);
     this.#out.raw(new TextEncoder().encode(filter)).end();
+    return number;
+  }
+
+  /** As {@link Ni.subscribeStreams}. */
+  subscribeStreams(
+    ports: readonly (number | readonly [number, number])[],
+    right: "read" | "contain",
+    opener?: Opener,
+  ): number {
+    const number = this.#subscriptions++;
+    this.#out.begin(MESSAGE.SUBSCRIBE_STREAMS).u32(number);
+    this.#out.u32(right === "contain" ? RIGHT.CONTAIN : RIGHT.READ);
+    this.#out.u32(opener === "host" ? OPENER.HOST : opener === "net" ? OPENER.NET : OPENER.EITHER);
+    this.#out.u32(ports.length);
+    for (const range of ports) {
+      const [first, last] = typeof range === "number" ? [range, range] : range;
+      this.#out.u16(first).u16(last);
+    }
+    this.#out.end();
     return number;
   }
 
@@ -183,6 +213,14 @@ export class Session implements Ni {
       case MESSAGE.STOP:
         this.stopped = true;
         return;
+      case MESSAGE.OPENED:
+      case MESSAGE.DATA:
+      case MESSAGE.GAP:
+      case MESSAGE.END:
+      case MESSAGE.CLOSED:
+        need(16);
+        this.#clock(start + 8);
+        return this.#streams.message(type, start, end);
       default:
         // A newer kernel may say more; what matters is announced with a new version.
     }
