@@ -4,10 +4,14 @@
  * @module
  */
 import { CodeRed } from "./codered/scanner.ts";
+import { EmailScanner } from "./email/scanner.ts";
+import { HttpScanner } from "./http/scanner.ts";
 import { runScanner, type Scanner } from "./sdk/mod.ts";
 
 const SCANNERS: Readonly<Record<string, () => Scanner>> = {
   codered: () => new CodeRed(),
+  email: () => new EmailScanner(),
+  http: () => new HttpScanner(),
 };
 
 const name = Deno.args[0] ?? "";

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import { EmailScanner } from "../../../niapp/email/scanner.ts";
+import type { ClamdKernel } from "../../../niapp/email/clamd.ts";
+import { CLAMD, ClamdServer } from "./clamd_server.ts";
+import { bytes, latin1, mail, MALICIOUS, MALICIOUS_MD5, smtp } from "./dialogues.ts";
+import { connect, fakeNi, type FakeStream } from "./fake_stream.ts";
+import { existsSync } from "node:fs";
+
+const INSTALLED = existsSync(CLAMD);
+const SIGNATURE = `${MALICIOUS_MD5}:${MALICIOUS.length}:Test.Eicar`;
+const OPTIONS = { checks: ["clamd"] };
+
+/** Connects as the kernel does, and keeps count of what is under way. */
+class Services {
+  now = 0;
+  wakeTime = Infinity;
+  readonly #path: string;
+  readonly #running = new Set<Promise<void>>();
+  readonly #closers: (() => void)[] = [];
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  readonly connect: ClamdKernel["connect"] = (_service, events) => {
+    let over = false;
+    let socket: Deno.UnixConn | undefined;
+    let writing = Promise.resolve();
+    let closing = false;
+    const close = () => {
+      over = true;
+      if (closing) return;
+      closing = true;
+      // Closing is the last thing that is asked: what was written before has to go out.
+      writing = writing.then(() => socket?.close());
+    };
+    const opened = Deno.connect({ transport: "unix", path: this.#path });
+    const run = (async () => {
+      try {
+        socket = await opened;
+        const buffer = new Uint8Array(4096);
+        for (;;) {
+          const count = await socket.read(buffer);
+          if (count === null) break;
+          if (!over) events.data(buffer.subarray(0, count));
+        }
+        if (!over) events.ended("");
+      } catch (error) {
+        if (!over) events.ended(error instanceof Error ? error.message : String(error));
+      }
+    })();
+    this.#closers.push(close);
+    this.#running.add(run);
+    return {
+      write: (data) => {
+        const copy = data.slice();
+        writing = writing.then(async () => {
+          try {
+            const conn = await opened;
+            for (let at = 0; at < copy.length;) at += await conn.write(copy.subarray(at));
+          } catch {
+            // The reader tells of a connection that broke.
+          }
+        });
+      },
+      close,
+    };
+  };
+
+  /** Everything that was begun is over. */
+  async settled(): Promise<void> {
+    // What one exchange brings may begin the next one.
+    while (this.#running.size > 0) {
+      const running = [...this.#running];
+      await Promise.all(running);
+      for (const one of running) this.#running.delete(one);
+    }
+  }
+
+  /** Ends what is still open. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const close of this.#closers) close();
+    await this.settled();
+  }
+}
+
+function start(services: Services, more: Readonly<Record<string, unknown>> = {}): {
+  readonly scanner: EmailScanner;
+  readonly stream: FakeStream;
+  readonly ni: ReturnType<typeof fakeNi>;
+} {
+  const scanner = new EmailScanner();
+  const ni = fakeNi(
+    { ...OPTIONS, ...more },
+    {
+      connect: services.connect,
+      wakeAt: (time: number) => services.wakeTime = time,
+    } as unknown as Parameters<typeof fakeNi>[1],
+  );
+  Object.defineProperty(ni, "now", { get: () => services.now });
+  return { scanner, stream: connect(scanner, 25, ni), ni };
+}
+
+/** A server answers what it has got, so each step waits until the one before it is decided. */
+async function talk(
+  services: Services,
+  stream: FakeStream,
+  messages: readonly string[],
+): Promise<void> {
+  for (const [side, data] of smtp(messages)) {
+    await services.settled();
+    stream.send(side === "C", data);
+  }
+}
+
+Deno.test({
+  name: "a real clamd: clean passes, infected is replaced, gone and slow are told of",
+  ignore: !INSTALLED,
+  async fn() {
+    await using clamd = await ClamdServer.start([SIGNATURE]);
+    await using services = new Services(clamd.socket);
+    const clean = mail(bytes("an innocent attachment"));
+    const { stream } = start(services);
+    await talk(services, stream, [clean, mail(MALICIOUS), clean]);
+    const received = latin1(stream.received(true));
+    assert.deepEqual(stream.signatures, ["infected attachment"]);
+    assert.match(received, /An infected attachment was removed/);
+    assert.match(received, /QUIT\r\n$/);
+    assert.doesNotMatch(received, new RegExp(MALICIOUS.toBase64().slice(0, 20)));
+
+    clamd.pause(true);
+    const slow = start(services, { clamd_timeout: 500 });
+    for (const [side, data] of smtp([clean]).slice(0, -3)) slow.stream.send(side === "C", data);
+    assert.doesNotMatch(latin1(slow.stream.received(true)), /From: alice/, "not before the answer");
+    assert.equal(services.wakeTime, 500);
+    services.now = 500;
+    slow.scanner.wake(slow.ni);
+    assert.deepEqual(slow.stream.signatures, ["message could not be checked"]);
+    assert.deepEqual(
+      slow.stream.alerts[0]?.alert.detail?.["why"],
+      "clamd did not answer in 500 ms",
+    );
+    assert.equal(slow.stream.killed, true);
+    clamd.pause(false);
+  },
+});
+
+Deno.test("clamd is not there: on_check_failure decides", async () => {
+  const clean = mail(bytes("an innocent attachment"));
+  await using services = new Services("/nonexistent/clamd.sock");
+  const blocked = start(services);
+  await talk(services, blocked.stream, [clean]);
+  const passed = start(services, { on_check_failure: "pass" });
+  await talk(services, passed.stream, [clean]);
+  assert.equal(blocked.stream.killed, true);
+  assert.deepEqual(blocked.stream.alerts.map(({ alert }) => alert.action), ["blocked"]);
+  assert.deepEqual(passed.stream.alerts.map(({ alert }) => alert.action), ["allowed"]);
+  assert.match(latin1(passed.stream.received(true)), /From: alice/);
+});
