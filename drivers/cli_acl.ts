@@ -12,8 +12,15 @@ import { type FiveTuple, tupleKey } from "../lib/pinhole/pinhole.ts";
 import { parseAce } from "./acl/ace.ts";
 import type { AclEntry } from "./acl/entry.ts";
 import { parseListing, vendorOf } from "./acl/listing.ts";
+import { LONGEST_COMMAND, lookPattern } from "./acl/look.ts";
 import { EntryNumbers } from "./acl/numbers.ts";
-import { type Complaints, DeviceEnforcer, type Reading } from "./device_enforcer.ts";
+import {
+  type Changed,
+  type Complaints,
+  DeviceEnforcer,
+  type Reading,
+  type Shown,
+} from "./device_enforcer.ts";
 import { type DeviceAccess, DeviceLink } from "./device_link.ts";
 import { type Dialect, type DialectFamily, fill } from "./dialect.ts";
 import type { EnforcerCapabilities, EnforcerChange } from "./enforcer.ts";
@@ -38,6 +45,29 @@ interface Family {
   readonly family: 4 | 6;
   readonly acl: string;
   readonly commands: DialectFamily;
+}
+
+/** What to ask, and of which family. */
+interface Showing {
+  readonly questions: readonly { readonly family: Family; readonly command: string }[];
+  /** Whole ACLs are listed; false: only the lines of some pinholes. */
+  readonly whole: boolean;
+}
+
+/** How something is configured. */
+interface Configuring {
+  /** The keys of the pinholes whose lines these are. */
+  readonly keys?: ReadonlyMap<string, string>;
+  /** Throws it away in any case. */
+  readonly dry?: boolean;
+  /** What to ask right afterwards. */
+  readonly show?: Showing;
+}
+
+interface Configured {
+  /** What the device complained about, by the key of the pinhole whose line it was. */
+  readonly said: Complaints;
+  readonly shown: Shown<AclEntry> | undefined;
 }
 
 /** The driver. */
@@ -68,7 +98,10 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       this.check = (batch) =>
         this.checked(batch, async (opens, closes, image) => {
           const body = this.#body(opens, closes, image);
-          const { complaints, general } = await this.#configure(body.commands, body.keys, true);
+          const { said: { complaints, general } } = await this.#configure(body.commands, {
+            keys: body.keys,
+            dry: true,
+          });
           return [...body.impossible.values(), ...complaints.values(), general][0];
         });
     }
@@ -107,7 +140,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   protected async makeReady(image: readonly AclEntry[]): Promise<void> {
     const bare = this.#families.filter((family) => !image.some((e) => this.#isGuard(e, family)));
     const lines = bare.flatMap((family) => this.#within(family, this.#ready(family)));
-    const { general } = await this.#configure(lines);
+    const { said: { general } } = await this.#configure(lines);
     if (general === undefined) return;
     throw this.#link.error(
       `The device did not take the ACL of pinholes: ${general}`,
@@ -119,17 +152,36 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
     opens: readonly FiveTuple[],
     closes: readonly FiveTuple[],
     image: readonly AclEntry[],
-  ): Promise<Complaints> {
+    few: boolean,
+  ): Promise<Changed<AclEntry>> {
     const body = this.#body(opens, closes, image);
-    const said = await this.#configure(body.commands, body.keys);
+    const { said, shown } = await this.#configure(body.commands, {
+      keys: body.keys,
+      show: this.#showing([...opens, ...closes], few),
+    });
     for (const [key, why] of body.impossible) said.complaints.set(key, why);
-    return said;
+    return { ...said, shown };
+  }
+
+  protected override async look(tuples: readonly FiveTuple[]): Promise<AclEntry[] | undefined> {
+    if (!this.alive()) return undefined;
+    const { questions, whole } = this.#showing(tuples, true);
+    if (whole) return undefined;
+    const session = await this.#session();
+    const entries: AclEntry[] = [];
+    for (const { family, command } of questions) {
+      const listed = this.#understand(family, await session.run(command));
+      // Without the entry that always is there, it is not known whether the device looked.
+      if (!listed.some((entry) => this.#isGuard(entry, family))) return undefined;
+      entries.push(...listed);
+    }
+    return entries;
   }
 
   protected commands(
     opens: readonly FiveTuple[],
     closes: readonly FiveTuple[],
-    image: readonly AclEntry[],
+    image: readonly AclEntry[] | undefined,
   ): string[] {
     const { begin, end, commit } = this.#dialect;
     const body = this.#body(opens, closes, image).commands;
@@ -145,25 +197,13 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   protected async read(what: Reading): Promise<AclEntry[]> {
     const session = await this.#session();
     const entries: AclEntry[] = [];
-    for (const { acl, family, commands } of this.#families) {
-      if (!what.families.has(family)) continue;
-      const read = async (command: string) => {
-        const output = await session.run(this.#text(command, { acl }));
-        const listed = parseListing(output.join("\n"), this.#dialect.listing)
-          .filter((entry) => entry.acl === acl && entry.family === family);
-        return { output, listed };
-      };
-      const { output, listed } = await read(commands.list);
-      const text = output.join(" ").trim();
-      const understood = listed.length > 0 || text === "" || text.includes(acl);
-      if (!understood && !this.#saysNothing(output)) {
-        throw this.#link.error(
-          `What the device lists for ${acl} is not understood: ${
-            JSON.stringify(text.slice(0, 200))
-          }`,
-          "check that it is the kind of device that the configuration says",
-        );
-      }
+    for (const family of this.#families) {
+      const { acl, commands } = family;
+      if (!what.families.has(family.family)) continue;
+      const listed = this.#understand(
+        family,
+        await session.run(this.#text(commands.list, { acl })),
+      );
       // Without an interface there are no counters to ask for.
       const needed = commands.counters.filter((command) =>
         this.#options.interface !== undefined || !command.includes("{interface}")
@@ -174,7 +214,8 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       }
       const counted = new Map<string, AclEntry>();
       for (const command of needed) {
-        for (const entry of (await read(command)).listed) {
+        const output = await session.run(this.#text(command, { acl }));
+        for (const entry of this.#ours(family, output)) {
           if (entry.tuple !== undefined) counted.set(tupleKey(entry.tuple), entry);
         }
       }
@@ -184,6 +225,54 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       }
     }
     return entries;
+  }
+
+  /** The entries of our ACL in a listing. */
+  #ours({ acl, family }: Family, output: readonly string[]): AclEntry[] {
+    return parseListing(output.join("\n"), this.#dialect.listing)
+      .filter((entry) => entry.acl === acl && entry.family === family);
+  }
+
+  /**
+   * The same of a listing of it.
+   *
+   * @throws {EnforcerError} for what is none.
+   */
+  #understand(family: Family, output: readonly string[]): AclEntry[] {
+    const listed = this.#ours(family, output);
+    if (listed.length > 0) return listed;
+    const text = output.join(" ").trim();
+    if (text === "" || text.includes(family.acl) || this.#saysNothing(output)) return listed;
+    throw this.#link.error(
+      `What the device lists for ${family.acl} is not understood: ${
+        JSON.stringify(text.slice(0, 200))
+      }`,
+      "check that it is the kind of device that the configuration says",
+    );
+  }
+
+  /** What to ask to see what became of some pinholes. */
+  #showing(tuples: readonly FiveTuple[], few: boolean): Showing {
+    const touched = this.#families.filter(({ family }) =>
+      tuples.some((tuple) => tuple.source.family === family)
+    );
+    const looks = few ? touched.map((family) => this.#look(family, tuples)) : [];
+    const whole = !few || looks.includes(undefined);
+    const questions = touched.map((family, i) => ({
+      family,
+      command: whole ? this.#text(family.commands.list, { acl: family.acl }) : looks[i] as string,
+    }));
+    return { questions, whole };
+  }
+
+  /** The command that shows some pinholes, the heading and the guard; undefined where there is none. */
+  #look({ family, acl, commands }: Family, tuples: readonly FiveTuple[]): string | undefined {
+    if (commands.look === undefined) return undefined;
+    const own = tuples.filter((tuple) => tuple.source.family === family);
+    const vendor = vendorOf(this.#dialect.listing);
+    const pattern = lookPattern(acl, this.#text(commands.guard, { seq: "" }), own, vendor);
+    const command = this.#text(commands.look, { acl, pattern });
+    return command.length <= LONGEST_COMMAND ? command : undefined;
   }
 
   /** The session; a new one begins without what a lost one left half done. */
@@ -203,15 +292,20 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
     );
   }
 
-  /** The commands inside configuration that add and remove entries, and whose each is. */
+  /**
+   * The commands inside configuration that add and remove entries, and whose each is.
+   *
+   * @param known undefined: of a device that was not looked at, where something is closed the ACL is there.
+   */
   #body(
     opens: readonly FiveTuple[],
     closes: readonly FiveTuple[],
-    image: readonly AclEntry[],
+    known: readonly AclEntry[] | undefined,
   ): { commands: string[]; keys: Map<string, string>; impossible: Map<string, string> } {
     const commands: string[] = [];
     const keys = new Map<string, string>();
     const impossible = new Map<string, string>();
+    const image = known ?? [];
     for (const family of this.#families) {
       const own = (tuple: FiveTuple) => tuple.source.family === family.family;
       const lines: string[] = [];
@@ -232,7 +326,10 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       }
       if (lines.length === 0) continue;
       // Somebody may have removed the ACL meanwhile.
-      if (!image.some((e) => this.#isGuard(e, family))) lines.unshift(...this.#ready(family));
+      const bare = known === undefined
+        ? !closes.some(own)
+        : !image.some((e) => this.#isGuard(e, family));
+      if (bare) lines.unshift(...this.#ready(family));
       commands.push(...this.#within(family, lines));
     }
     return { commands, keys, impossible };
@@ -265,6 +362,7 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
       ...lines,
       ...family.commands.leave.map(text),
       ...family.commands.after.map(text),
+      ...family.commands.perhaps.map(text),
     ];
   }
 
@@ -301,37 +399,93 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
   }
 
   /**
-   * Configures: begins, sends all at once, and ends; with a candidate, makes it effective or throws it away.
+   * Configures: begins, sends all at once, and ends; with a candidate, makes it effective or throws it away. What is
+   * to be shown then is asked for in the same breath.
    *
-   * @param dry throws it away in any case.
-   * @returns what the device complained about, by the key of the pinhole whose line it was.
    * @throws {SessionError} when it is not known what the device did.
    */
-  async #configure(
-    commands: readonly string[],
-    keys: ReadonlyMap<string, string> = new Map(),
-    dry = false,
-  ): Promise<Complaints> {
-    if (commands.length === 0) return { complaints: new Map(), general: undefined };
+  async #configure(commands: readonly string[], options: Configuring = {}): Promise<Configured> {
+    const { keys = new Map(), dry = false, show } = options;
+    if (commands.length === 0) {
+      return { said: { complaints: new Map(), general: undefined }, shown: undefined };
+    }
     const session = await this.#session();
-    await this.#begin(session);
     const { commit, end } = this.#dialect;
     const timeout = this.#options.access.timeout + commands.length * 0.05;
+    const questions = show?.questions.map(({ command }) => command) ?? [];
     if (commit === undefined) {
-      const outcomes = await session.pipeline([...commands, ...end], "enabled", timeout);
-      return this.#complaints(outcomes, keys, session);
+      await this.#begin(session);
+      const outcomes = await session.pipeline(
+        [...commands, ...end, ...questions],
+        "enabled",
+        timeout,
+      );
+      const sent = outcomes.length - questions.length;
+      return {
+        said: this.#complaints(outcomes.slice(0, sent), keys, session),
+        shown: this.#shown(show, outcomes.slice(sent)),
+      };
     }
-    const verify = commit.verify ?? "show clock";
-    const body = await session.pipeline([...commands, verify], "config", timeout);
+    const lines = [...commands, commit.verify ?? "show clock"];
+    const body = this.#atOnce
+      ? await this.#beginWith(session, lines, timeout)
+      : await this.#begin(session).then(() => session.pipeline(lines, "config", timeout));
     const said = this.#complaints(body, keys, session);
     if (dry || said.complaints.size > 0 || said.general !== undefined) {
       await session.run(commit.abort, timeout);
-      return said;
+      return { said, shown: undefined };
     }
-    const output = await session.run(commit.command, timeout);
-    const complaint = output.find((line) => this.#isError(line));
-    if (session.mode === "config") await session.run(commit.abort, timeout);
-    return { complaints: new Map(), general: complaint?.trim() };
+    const [committed, ...outcomes] = await session.pipeline(
+      [commit.command, ...questions],
+      "any",
+      timeout,
+    );
+    const complaint = committed?.output.find((line) => this.#isError(line));
+    const refused = session.mode === "config";
+    if (refused) await session.run(commit.abort, timeout);
+    return {
+      said: { complaints: new Map(), general: complaint?.trim() },
+      shown: refused || complaint !== undefined ? undefined : this.#shown(show, outcomes),
+    };
+  }
+
+  /** What the device showed; undefined when it was not asked. */
+  #shown(show: Showing | undefined, outcomes: readonly Outcome[]): Shown<AclEntry> | undefined {
+    if (show === undefined) return undefined;
+    const entries = show.questions.map(({ family }, i) =>
+      this.#understand(family, outcomes[i]?.output ?? [])
+    );
+    // Without the entries that always are there, it is not known whether the device looked.
+    const looked = show.questions.every(({ family }, i) =>
+      entries[i]?.some((entry) => this.#isGuard(entry, family))
+    );
+    return show.whole || looked ? { entries: entries.flat(), whole: show.whole } : undefined;
+  }
+
+  /**
+   * Lines may follow the command that begins at once where none of them does anything when it was refused:
+   * what leaves an ACL would else leave the device.
+   */
+  get #atOnce(): boolean {
+    return this.#families.every(({ commands }) => commands.leave.length === 0);
+  }
+
+  /** Begins and sends lines in one breath, with patience while somebody else holds the configuration. */
+  async #beginWith(
+    session: CliSession,
+    lines: readonly string[],
+    timeout: number,
+  ): Promise<Outcome[]> {
+    const begin = this.#dialect.begin.map((command) => this.#text(command));
+    for (let tries = 0;; tries++) {
+      const outcomes = await session.pipeline([...begin, ...lines], "any", timeout);
+      const output = outcomes.slice(0, begin.length).flatMap((outcome) => outcome.output);
+      const complaint = output.find((line) => this.#isLocked(line)) ??
+        output.find((line) => this.#isError(line));
+      if (complaint === undefined && session.mode === "config") return outcomes.slice(begin.length);
+      session.takeAsides();
+      await this.#mayBeginAgain(session, complaint, tries);
+    }
   }
 
   /** Into configuration, with patience while somebody else holds it. */
@@ -345,17 +499,29 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
         if (complaint !== undefined) break;
       }
       if (complaint === undefined && session.mode === "config") return;
-      const why = complaint?.trim() ?? "it stays out of configuration";
-      if (session.mode === "config") await session.run(this.#dialect.end[0] as string);
-      if (
-        complaint === undefined || !this.#isLocked(complaint) || !await this.#link.backOff(tries)
-      ) {
-        throw this.#link.error(
-          `The device cannot be configured now: ${why}`,
-          "see who else configures it, and whether a lock was left behind",
-        );
-      }
+      await this.#mayBeginAgain(session, complaint, tries);
     }
+  }
+
+  /**
+   * Waits when somebody else holds the configuration.
+   *
+   * @throws {EnforcerError} when it is something else, or has taken too long.
+   */
+  async #mayBeginAgain(
+    session: CliSession,
+    complaint: string | undefined,
+    tries: number,
+  ): Promise<void> {
+    const why = complaint?.trim() ?? "it stays out of configuration";
+    if (session.mode === "config") await session.run(this.#dialect.end[0] as string);
+    if (complaint !== undefined && this.#isLocked(complaint) && await this.#link.backOff(tries)) {
+      return;
+    }
+    throw this.#link.error(
+      `The device cannot be configured now: ${why}`,
+      "see who else configures it, and whether a lock was left behind",
+    );
   }
 
   #complaints(
@@ -367,14 +533,25 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
     // A full table is told by a log line on some devices.
     const full = session.takeAsides().find((line) => this.#dialect.full.some((p) => p.test(line)));
     let general = full?.trim();
+    const perhaps = this.#perhaps();
     for (const { command, output } of outcomes) {
       const complaint = output.find((line) => this.#isError(line));
       if (complaint === undefined) continue;
+      if (perhaps.has(command)) continue;
       const key = keys.get(command);
       if (key === undefined) general ??= `${command}: ${complaint.trim()}`;
       else complaints.set(key, complaint.trim());
     }
     return { complaints, general };
+  }
+
+  /** The commands whose refusal means nothing. */
+  #perhaps(): ReadonlySet<string> {
+    return new Set(
+      this.#families.flatMap(({ acl, commands }) =>
+        commands.perhaps.map((command) => this.#text(command, { acl }))
+      ),
+    );
   }
 
   #isError(line: string): boolean {

@@ -6,7 +6,7 @@
  * @module
  */
 import { type FiveTuple, tupleKey, tupleText } from "../lib/pinhole/pinhole.ts";
-import { type BatchPlan, planBatch } from "./batch.ts";
+import { type BatchLimits, type BatchPlan, planBatch } from "./batch.ts";
 import {
   type ChangeResult,
   type Counters,
@@ -16,16 +16,9 @@ import {
   EnforcerError,
   type ListedEntry,
 } from "./enforcer.ts";
+import { type DeviceEntry, DeviceImage } from "./device_image.ts";
 import { Meter } from "./meter.ts";
 import { SessionError } from "./transport/session.ts";
-
-/** An entry that a device lists; the tuple when it is a pinhole of ours. */
-export interface DeviceEntry {
-  readonly family: 4 | 6;
-  readonly tuple: FiveTuple | undefined;
-  readonly packets: number | undefined;
-  readonly bytes: number | undefined;
-}
 
 /** What of a device's ACLs is to be read. */
 export interface Reading {
@@ -43,10 +36,24 @@ export interface Complaints {
   readonly general: string | undefined;
 }
 
+/** What a device showed when it was asked in the same breath as it was changed. */
+export interface Shown<E> {
+  readonly entries: readonly E[];
+  /** All of the families that were touched; false: of the touched pinholes only. */
+  readonly whole: boolean;
+}
+
+/** What became of a change, as far as the device told. */
+export interface Changed<E> extends Complaints {
+  readonly shown?: Shown<E> | undefined;
+}
+
 type Failure = ChangeResult & { ok: false };
 
 /** So many times what did not come about is tried. */
 const ROUNDS = 3;
+/** From so many entries on, single pinholes are looked at rather than everything listed. */
+const MANY = 200;
 
 /** A driver of a device whose entries are of kind `E`. */
 export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer {
@@ -55,7 +62,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   readonly #meter = new Meter();
   #connected = false;
   /** What the last listing showed; undefined when the device's state is not known. */
-  #image: E[] | undefined;
+  #image: DeviceImage<E> | undefined;
 
   async connect(): Promise<void> {
     await this.disconnect();
@@ -63,9 +70,9 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     try {
       await this.begin();
       const image = await this.#refresh();
-      if (!this.isReady(image)) {
-        await this.makeReady(image);
-        if (!this.isReady(await this.#refresh())) {
+      if (!this.isReady(image.entries)) {
+        await this.makeReady(image.entries);
+        if (!this.isReady((await this.#refresh()).entries)) {
           throw new EnforcerError(
             `The ${this.name} device did not take the ACL of pinholes`,
             "check what the account may configure",
@@ -83,10 +90,12 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   async apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]> {
     this.#mustBeConnected();
     if (batch.length === 0) return [];
-    const known = this.#image;
-    const image = known !== undefined && this.alive() && !changesNothing(batch, known)
-      ? known
-      : await this.#refresh();
+    const known = this.alive() ? this.#image : undefined;
+    const image = known === undefined
+      ? await this.#refresh()
+      : changesNothing(batch, known)
+      ? await this.#lookAt(batch.map(({ tuple }) => tuple), EVERYTHING)
+      : known;
     const plan = this.#plan(batch, image);
     for (const key of plan.reopened) this.#meter.restart(key);
     if (plan.opens.length === 0 && plan.closes.length === 0) return plan.answers(new Map());
@@ -121,14 +130,19 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
 
   /** False when the last listing missed what keeps our ACLs from being empty. */
   intact(): boolean {
-    return this.#image === undefined || this.isReady(this.#image);
+    return this.#image === undefined || this.isReady(this.#image.entries);
   }
 
   plan(batch: readonly EnforcerChange[]): string {
-    const image = this.#image ?? [];
-    const { opens, closes } = this.#plan(batch, image);
+    // Of a device that was not looked at it is taken that what is to be closed is there.
+    const image = this.#image;
+    const { opens, closes } = planBatch(
+      batch,
+      image?.present ?? closedFirst(batch),
+      this.#limits(),
+    );
     if (opens.length === 0 && closes.length === 0) return "";
-    return this.commands(opens, closes, image).map((line) => `${line}\n`).join("");
+    return this.commands(opens, closes, image?.entries).map((line) => `${line}\n`).join("");
   }
 
   async close(): Promise<void> {
@@ -172,7 +186,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     const refused = plan.answers(new Map()).find((answer) => !answer.ok);
     if (refused?.ok === false) return refused.message;
     if (plan.opens.length === 0 && plan.closes.length === 0) return undefined;
-    return await check(plan.opens, plan.closes, image);
+    return await check(plan.opens, plan.closes, image.entries);
   }
 
   /** Opens a session and tidies up what a lost one left. */
@@ -183,6 +197,13 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   protected abstract disconnect(): Promise<void>;
   /** Lists our ACLs. Opens a new session when there is none that works. */
   protected abstract read(what: Reading): Promise<E[]>;
+  /**
+   * Shows these pinholes only, with the entries that keep the ACLs from being empty as a proof that it looked;
+   * undefined where the device cannot, or when it would not be less.
+   */
+  protected look(_tuples: readonly FiveTuple[]): Promise<E[] | undefined> {
+    return Promise.resolve(undefined);
+  }
   /** True when our ACLs are there and can never be empty. */
   protected abstract isReady(image: readonly E[]): boolean;
   /** Makes them so. */
@@ -190,6 +211,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   /**
    * Adds and removes.
    *
+   * @param few of many entries are touched: it is enough to show these.
    * @throws {SessionError} when it is not known what the device did.
    * @throws {EnforcerError} when it did nothing.
    */
@@ -197,19 +219,20 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     opens: readonly FiveTuple[],
     closes: readonly FiveTuple[],
     image: readonly E[],
-  ): Promise<Complaints>;
-  /** What {@link change} would send. */
+    few: boolean,
+  ): Promise<Changed<E>>;
+  /** What {@link change} would send; the image is undefined when the device was not looked at. */
   protected abstract commands(
     opens: readonly FiveTuple[],
     closes: readonly FiveTuple[],
-    image: readonly E[],
+    image: readonly E[] | undefined,
   ): string[];
   /** True for a complaint of no room. */
   protected abstract isFull(complaint: string): boolean;
 
-  #listed(image: readonly E[]): ListedEntry[] {
+  #listed({ entries }: DeviceImage<E>): ListedEntry[] {
     const listed = new Map<string, ListedEntry>();
-    for (const { tuple } of image) {
+    for (const { tuple } of entries) {
       if (tuple === undefined) continue;
       const key = tupleKey(tuple);
       const counted = this.#meter.read(key) ?? { packets: 0, bytes: 0 };
@@ -223,14 +246,18 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     throw new EnforcerError(`The ${this.name} driver is not connected`, "call connect() first");
   }
 
-  #plan(batch: readonly EnforcerChange[], image: readonly E[]): BatchPlan {
+  #plan(batch: readonly EnforcerChange[], image: DeviceImage<E>): BatchPlan {
+    return planBatch(batch, image.present, this.#limits());
+  }
+
+  #limits(): BatchLimits {
     const { capacity, ipv6 } = this.capabilities;
-    return planBatch(batch, present(image), { capacity, ipv6 });
+    return { capacity, ipv6 };
   }
 
   /** Lists our ACLs anew. Tries once more over a new session when this one is lost. */
-  async #refresh(what: Reading = EVERYTHING): Promise<E[]> {
-    const before = this.#image ?? [];
+  async #refresh(what: Reading = EVERYTHING): Promise<DeviceImage<E>> {
+    const before = this.#image?.entries ?? [];
     this.#image = undefined;
     let entries: E[];
     try {
@@ -240,28 +267,54 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
       what = EVERYTHING; // it may have rebooted
       entries = await this.read(what);
     }
-    entries.push(...before.filter((entry) => !what.families.has(entry.family)));
-    this.#count(entries, what);
-    this.#image = entries;
-    return entries;
+    return this.#keep(entries, what, before);
   }
 
-  #count(entries: readonly E[], what: Reading): void {
-    const shown = new Map<string, Counters | undefined>();
-    for (const { tuple, family, packets, bytes } of entries) {
-      if (tuple === undefined) continue;
-      const key = tupleKey(tuple);
-      const more = shown.get(key); // the same pinhole twice, by a foreign edit
-      const uncounted = packets === undefined && bytes === undefined && !what.counted;
-      shown.set(
-        key,
-        uncounted || !what.families.has(family) ? undefined : {
-          packets: (packets ?? 0) + (more?.packets ?? 0),
-          bytes: (bytes ?? 0) + (more?.bytes ?? 0),
-        },
-      );
+  /** Takes a listing of some families as what is there. */
+  #keep(listed: readonly E[], what: Reading, before: readonly E[]): DeviceImage<E> {
+    const others = before.filter((entry) => !what.families.has(entry.family));
+    const entries = [...listed, ...others];
+    this.#meter.update(counted(entries, what));
+    return this.#image = new DeviceImage(entries);
+  }
+
+  /** Looks at these pinholes only, among many; or lists everything. */
+  async #lookAt(tuples: readonly FiveTuple[], what: Reading): Promise<DeviceImage<E>> {
+    const image = this.#image;
+    if (image === undefined || !this.#isFew(tuples.length, image)) return await this.#refresh(what);
+    let seen: E[] | undefined;
+    try {
+      seen = await this.look(tuples);
+    } catch (error) {
+      if (!(error instanceof SessionError)) throw error;
     }
-    this.#meter.update(shown);
+    return seen === undefined ? await this.#refresh(what) : this.#see(tuples, seen, image);
+  }
+
+  /** Takes what was seen of these pinholes into what is known; the image stays the same object. */
+  #see(tuples: readonly FiveTuple[], seen: readonly E[], image: DeviceImage<E>): DeviceImage<E> {
+    const keys = new Set(tuples.map(tupleKey));
+    image.update(keys, seen);
+    const touched = seen.filter(({ tuple }) => tuple !== undefined && keys.has(tupleKey(tuple)));
+    this.#meter.replace(keys, counted(touched, { ...EVERYTHING, counted: false }));
+    return this.#image = image;
+  }
+
+  #isFew(touched: number, { entries }: DeviceImage<E>): boolean {
+    return entries.length >= MANY && touched <= entries.length / 20;
+  }
+
+  /** What is there after a change: as the device showed it at once, or as it shows it now. */
+  async #now(
+    touched: readonly FiveTuple[],
+    shown: Shown<E> | undefined,
+    image: DeviceImage<E>,
+  ): Promise<DeviceImage<E>> {
+    const what = touching(touched);
+    if (shown === undefined) return await this.#lookAt(touched, what);
+    return shown.whole
+      ? this.#keep(shown.entries, what, image.entries)
+      : this.#see(touched, shown.entries, image);
   }
 
   async #carryOut(plan: BatchPlan): Promise<Map<string, Failure>> {
@@ -302,39 +355,46 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     const complaints = new Map<string, string>();
     let general: string | undefined;
     let lost = false;
-    // To see what became of it takes a look at what was touched, and no counters.
-    const families = new Set([...opens, ...closes].map(({ source }) => source.family));
-    const touched: Reading = { families, counted: false };
+    /** All that is known is from listings, and not from looks at single pinholes. */
+    let whole = true;
+    const all = [
+      ...closes.map((tuple) => ({ tuple, open: false })),
+      ...opens.map((tuple) => ({ tuple, open: true })),
+    ];
     try {
       const { atomic, optimalBatch } = this.capabilities;
       const size = atomic ? Infinity : Math.max(1, optimalBatch);
-      const all = [
-        ...closes.map((tuple) => ({ tuple, open: false })),
-        ...opens.map((tuple) => ({ tuple, open: true })),
-      ];
       let image = this.#image ?? await this.#refresh();
+      const few = this.#isFew(all.length, image);
       for (let at = 0; at < all.length; at += size) {
         const part = all.slice(at, at + size);
         const pick = (open: boolean) => part.filter((p) => p.open === open).map((p) => p.tuple);
-        const said = await this.change(pick(true), pick(false), image);
+        const said = await this.change(pick(true), pick(false), image.entries, few);
         for (const [key, why] of said.complaints) complaints.set(key, why);
         general ??= said.general;
-        if (at + size < all.length) image = await this.#refresh(touched);
+        const before = image;
+        image = await this.#now(part.map(({ tuple }) => tuple), said.shown, image);
+        if (image === before) whole = false;
       }
     } catch (error) {
       if (!(error instanceof EnforcerError)) throw error;
       general = error.message;
       lost = error instanceof SessionError;
     }
-    let image: E[];
+    let image: DeviceImage<E>;
     try {
-      image = await this.#refresh(lost || this.#image === undefined ? EVERYTHING : touched);
+      image = lost || this.#image === undefined ? await this.#refresh() : this.#image;
+      const done = all.every(({ tuple, open }) => image.present.has(tupleKey(tuple)) === open);
+      // Before anything is called a failure, everything is looked at.
+      if (!done && (!whole || general !== undefined)) {
+        image = await this.#refresh(touching(all.map(({ tuple }) => tuple)));
+      }
     } catch (error) {
       if (!(error instanceof EnforcerError)) throw error;
       const failed = unknown([...opens, ...closes], general ?? error.message);
       return { failed, complaints, worthwhile: false, known: false };
     }
-    const there = present(image);
+    const there = image.present;
     const failed = new Map<string, Failure>();
     const check = (tuple: FiveTuple, wanted: boolean) => {
       const key = tupleKey(tuple);
@@ -359,18 +419,48 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
  */
 function changesNothing(
   batch: readonly EnforcerChange[],
-  image: readonly DeviceEntry[],
+  { present }: DeviceImage<DeviceEntry>,
 ): boolean {
-  const there = present(image);
-  return batch.some(({ action, tuple }) => (action === "open") === there.has(tupleKey(tuple)));
+  return batch.some(({ action, tuple }) => (action === "open") === present.has(tupleKey(tuple)));
 }
 
-function present(image: readonly DeviceEntry[]): Map<string, 4 | 6> {
-  const result = new Map<string, 4 | 6>();
-  for (const { tuple } of image) {
-    if (tuple !== undefined) result.set(tupleKey(tuple), tuple.source.family);
+/** The pinholes that a batch closes before it opens them. */
+function closedFirst(batch: readonly EnforcerChange[]): Map<string, 4 | 6> {
+  const seen = new Set<string>();
+  const closed = new Map<string, 4 | 6>();
+  for (const { action, tuple } of batch) {
+    const key = tupleKey(tuple);
+    if (!seen.has(key) && action === "close") closed.set(key, tuple.source.family);
+    seen.add(key);
   }
-  return result;
+  return closed;
+}
+
+/** To see what became of a change takes its families, and no counters. */
+function touching(tuples: readonly FiveTuple[]): Reading {
+  return { families: new Set(tuples.map(({ source }) => source.family)), counted: false };
+}
+
+/** What the device shows of each pinhole; undefined for those that were not counted this time. */
+function counted(
+  entries: readonly DeviceEntry[],
+  what: Reading,
+): Map<string, Counters | undefined> {
+  const shown = new Map<string, Counters | undefined>();
+  for (const { tuple, family, packets, bytes } of entries) {
+    if (tuple === undefined) continue;
+    const key = tupleKey(tuple);
+    const more = shown.get(key); // the same pinhole twice, by a foreign edit
+    const uncounted = packets === undefined && bytes === undefined && !what.counted;
+    shown.set(
+      key,
+      uncounted || !what.families.has(family) ? undefined : {
+        packets: (packets ?? 0) + (more?.packets ?? 0),
+        bytes: (bytes ?? 0) + (more?.bytes ?? 0),
+      },
+    );
+  }
+  return shown;
 }
 
 function unknown(tuples: readonly FiveTuple[], why: string): Map<string, Failure> {

@@ -33,6 +33,11 @@ const family = z.strictObject({
   close: z.string(),
   /** Lists the ACL: what it shows is there. */
   list: z.string(),
+  /**
+   * Lists only the lines of it that match `{pattern}`, a regular expression in the way of `grep -E`, where the device
+   * can. It must be one whose listing has counters and whole addresses in it.
+   */
+  look: z.string().optional(),
   /** List its counters, where that is another command. Those of an interface need one to be named. */
   counters: commands.default([]),
   /** `host 192.0.2.1` or `192.0.2.1/32`. */
@@ -43,6 +48,8 @@ const family = z.strictObject({
   leave: commands.default(["exit"]),
   /** Sent at the top of configuration after the entries. */
   after: commands.default([]),
+  /** The same, where it is not known whether every release has it: a complaint about it means nothing. */
+  perhaps: commands.default([]),
   /** The entry that matches nothing and keeps the ACL from ever being empty. */
   guard: z.string(),
   /** Sent once in the ACL's mode when it is made ready, such as turning counters on. */
@@ -145,7 +152,20 @@ function read<T>(form: z.ZodType<T>, text: string, file: string): T {
   );
 }
 
+/** Templates that were taken apart already: text and names take turns. All are from dialects. */
+const TEMPLATES = new Map<string, readonly string[]>();
+
 /** Fills in `{name}`s. Only given names are; what is not given stays as it is. */
 export function fill(template: string, values: Readonly<Record<string, string>>): string {
-  return template.replaceAll(/\{([a-z_]+)\}/g, (all, name: string) => values[name] ?? all);
+  let parts = TEMPLATES.get(template);
+  if (parts === undefined) {
+    parts = template.split(/\{([a-z_]+)\}/);
+    TEMPLATES.set(template, parts);
+  }
+  let text = parts[0] as string;
+  for (let i = 1; i < parts.length; i += 2) {
+    const name = parts[i] as string;
+    text += (values[name] ?? `{${name}}`) + parts[i + 1];
+  }
+  return text;
 }

@@ -53,7 +53,6 @@ class DryRun implements Enforcer {
     const possible = batch.filter((change) => this.#problem(change) === undefined);
     const complaint = check ? await this.#enforcer.check?.(possible) : undefined;
     const plan = this.#enforcer.plan(possible);
-    // An enforcer that names entries by numbers of its own cannot say yet how it would close one.
     const remarks = batch.map(({ action, tuple, id }) =>
       `# ${action} ${id}: ${tupleText(tuple)}\n`
     );

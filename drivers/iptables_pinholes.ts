@@ -38,6 +38,8 @@ export class PinholeTree {
   #chains = new Set<string>();
   /** Pinholes in each leaf. */
   #used = new Map<string, number>();
+  /** Names of leaves, by protocol and page of ports. */
+  readonly #leaves: (string | undefined)[] = new Array(512).fill(undefined);
 
   constructor(prefix: string, capacity: number) {
     this.#prefix = prefix;
@@ -117,17 +119,19 @@ export class PinholeTree {
    */
   plan(batch: readonly EnforcerChange[], refused: ReadonlyMap<string, string>): Batch {
     /** How the pinholes that change end: as an entry, or closed. */
-    const will = new Map<string, Entry | undefined>();
-    let size = this.#entries.size;
+    const will = new Map<string, Entry | null>();
+    const before = this.#entries;
+    let size = before.size;
     const results = batch.map(({ action, tuple, id }): ChangeResult => {
       const key = tupleKey(tuple);
-      const message = refused.get(key);
+      const message = refused.size === 0 ? undefined : refused.get(key);
       if (message !== undefined) return { ok: false, reason: "refused", message };
-      const open = will.has(key) ? will.get(key) !== undefined : this.#entries.has(key);
+      const end = will.get(key);
+      const open = end === undefined ? before.has(key) : end !== null;
       if (open === (action === "open")) return DONE;
       if (action === "close") {
         size--;
-        will.set(key, undefined);
+        will.set(key, null);
         return DONE;
       }
       if (size >= this.#capacity) {
@@ -135,20 +139,20 @@ export class PinholeTree {
         return { ok: false, reason: "full", message: text };
       }
       size++;
-      const chain = leafOf(this.#prefix, tuple);
+      const chain = this.#leaf(tuple);
       will.set(key, { key, tuple, chain, specs: [pinholeSpec(tuple, id)] });
       return DONE;
     });
     const removed = new Map<string, Entry[]>();
     const added: Entry[] = [];
     for (const [key, wanted] of will) {
-      const entry = this.#entries.get(key);
+      const entry = before.get(key);
       if (entry !== undefined) {
         const list = removed.get(entry.chain);
         if (list === undefined) removed.set(entry.chain, [entry]);
         else list.push(entry);
       }
-      if (wanted !== undefined) added.push(wanted);
+      if (wanted !== null) added.push(wanted);
     }
     const chains = new Set<string>();
     const lines: string[] = [];
@@ -239,6 +243,12 @@ export class PinholeTree {
         for (const spec of specs) line(`-D ${chain} ${spec}`, key);
       }
     }
+  }
+
+  /** The chain of a pinhole: always the same string, which is found in maps at once. */
+  #leaf(tuple: FiveTuple): string {
+    const number = (tuple.protocol === "tcp" ? 0 : 256) + (tuple.destinationPort >> 8);
+    return this.#leaves[number] ??= leafOf(this.#prefix, tuple);
   }
 
   #count(chain: string, difference: number): void {

@@ -54,12 +54,22 @@ export function isTreeChain(prefix: string, chain: string): boolean {
 
 /** What follows `-A CHAIN` for a pinhole, exactly as iptables-save prints it. */
 export function pinholeSpec(t: FiveTuple, id: number): string {
-  const bits = t.source.family === 4 ? 32 : 128;
+  const [d, p] = t.source.family === 4 ? PARTS4[t.protocol] : PARTS6[t.protocol];
   const sport = t.sourcePort === 0 ? "" : ` --sport ${t.sourcePort}`;
-  return `-s ${t.source.text}/${bits} -d ${t.destination.text}/${bits} ` +
-    `-p ${t.protocol} -m ${t.protocol}${sport} --dport ${t.destinationPort} ` +
+  return `-s ${t.source.text}${d}${t.destination.text}${p}${sport} --dport ${t.destinationPort} ` +
     `-m comment --comment "diaper:ph-${id}" -j ACCEPT`;
 }
+
+type Parts = Readonly<Record<Protocol, readonly [string, string]>>;
+
+/** What stands before the destination and after it. */
+function parts(bits: number): Parts {
+  const of = (p: Protocol) => [`/${bits} -d `, `/${bits} -p ${p} -m ${p}`] as const;
+  return { tcp: of("tcp"), udp: of("udp") };
+}
+
+const PARTS4 = parts(32);
+const PARTS6 = parts(128);
 
 const SPEC =
   /^-s (\S+)\/(?:32|128) -d (\S+)\/(?:32|128) -p (tcp|udp) -m \3 (?:--sport (\d+) )?--dport (\d+)(?: -m comment --comment "?diaper:ph-\d+"?)? -j ACCEPT$/;

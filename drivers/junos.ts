@@ -154,9 +154,11 @@ export class JunosEnforcer extends DeviceEnforcer<JunosTerm> {
   protected commands(
     opens: readonly FiveTuple[],
     closes: readonly FiveTuple[],
-    image: readonly JunosTerm[],
+    known: readonly JunosTerm[] | undefined,
   ): string[] {
-    const lines = this.#mend(image);
+    const image = known ?? [];
+    // Of a device that was not looked at, where something is closed the filters are there.
+    const lines = known === undefined && closes.length > 0 ? [] : this.#mend(image);
     for (const tuple of closes) {
       lines.push(`delete ${termPath(this.#filters, tuple.source.family, termName(tuple))}`);
     }

@@ -24,18 +24,16 @@ export class Meter {
    */
   update(shown: ReadonlyMap<string, Counters | undefined>): void {
     const next = new Map<string, Reading>();
-    for (const [key, counters] of shown) {
-      const before = this.#readings.get(key);
-      const reading = before ?? { packets: 0, bytes: 0, basePackets: 0, baseBytes: 0 };
-      next.set(key, reading);
-      if (counters === undefined) continue;
-      const { packets, bytes } = counters;
-      if (packets < reading.packets) reading.basePackets += reading.packets;
-      if (bytes < reading.bytes) reading.baseBytes += reading.bytes;
-      reading.packets = packets;
-      reading.bytes = bytes;
-    }
+    for (const [key, counters] of shown) next.set(key, this.#read(key, counters));
     this.#readings = next;
+  }
+
+  /** The same for some pinholes only; of the others nothing is known anew. */
+  replace(keys: Iterable<string>, shown: ReadonlyMap<string, Counters | undefined>): void {
+    for (const key of keys) {
+      if (shown.has(key)) this.#readings.set(key, this.#read(key, shown.get(key)));
+      else this.#readings.delete(key);
+    }
   }
 
   /** Begins to count a pinhole from 0 again, since it was closed and opened. */
@@ -54,5 +52,17 @@ export class Meter {
       packets: reading.basePackets + reading.packets,
       bytes: reading.baseBytes + reading.bytes,
     };
+  }
+
+  #read(key: string, counters: Counters | undefined): Reading {
+    const before = this.#readings.get(key);
+    const reading = before ?? { packets: 0, bytes: 0, basePackets: 0, baseBytes: 0 };
+    if (counters === undefined) return reading;
+    const { packets, bytes } = counters;
+    if (packets < reading.packets) reading.basePackets += reading.packets;
+    if (bytes < reading.bytes) reading.baseBytes += reading.bytes;
+    reading.packets = packets;
+    reading.bytes = bytes;
+    return reading;
   }
 }

@@ -55,16 +55,56 @@ export class PinholeWriter {
   apply(batch: readonly EnforcerChange[]): ChangeResult[] {
     this.#batch = batch;
     this.#results = new Array(batch.length).fill(undefined);
+    if (batch.length > this.#changes.length) this.#changes = new Uint32Array(2 * batch.length);
+    if (this.#translation.empty && this.#features.renews) this.#commitPlain();
+    else this.#commitChecked();
+    const results = this.#results;
+    this.#batch = [];
+    this.#results = [];
+    for (let i = 0; i < results.length; i++) results[i] ??= refused("the change was not tried");
+    return results as ChangeResult[];
+  }
+
+  /** Each change is one step: all are written in one go, as long as they fit. */
+  #commitPlain(): void {
+    const transaction = this.#transaction;
+    const { words } = transaction;
+    const closing = this.#features.destroys ? "destroy" : "delete";
+    const batch = this.#batch;
+    let start = 0;
+    transaction.begin();
+    for (let i = 0; i < batch.length; i++) {
+      const change = batch[i] as EnforcerChange;
+      const { tuple } = change;
+      const problem = tupleProblem(tuple) ?? leaseProblem(change);
+      if (problem !== undefined) {
+        this.#results[i] = refused(problem);
+        continue;
+      }
+      const action = change.action === "open" ? "add" : closing;
+      const lease = Math.round(change.lease * 1000);
+      const set = setOf(tuple);
+      let at = transaction.step(action, set, lease);
+      if (at < 0) {
+        this.#settle(start, i);
+        start = i;
+        transaction.begin();
+        at = transaction.step(action, set, lease);
+      }
+      writeKey(tuple, words, at);
+      this.#changes[transaction.count - 1] = i;
+    }
+    this.#settle(start, batch.length);
+  }
+
+  #commitChecked(): void {
+    const batch = this.#batch;
     for (let i = 0; i < batch.length; i++) {
       const change = batch[i] as EnforcerChange;
       const problem = tupleProblem(change.tuple) ?? leaseProblem(change);
       if (problem !== undefined) this.#results[i] = refused(problem);
     }
     this.#commitRange(0, batch.length);
-    const results = this.#results;
-    this.#batch = [];
-    this.#results = [];
-    return results.map((result) => result ?? refused("the change was not tried"));
   }
 
   #commitRange(from: number, to: number): void {
@@ -126,7 +166,7 @@ export class PinholeWriter {
   }
 
   #room(steps: number): boolean {
-    return this.#transaction.room >= steps;
+    return this.#transaction.fits(steps);
   }
 
   #step(i: number, action: ElementAction, lease: number): boolean {
@@ -230,9 +270,9 @@ function refused(message: string): ChangeResult {
 
 const LONGEST_LEASE = 10 * 365 * 86_400;
 
-function leaseProblem(change: EnforcerChange): string | undefined {
-  const lease = change.lease;
-  return Number.isFinite(lease) && lease >= 0 && lease <= LONGEST_LEASE
+function leaseProblem({ lease }: EnforcerChange): string | undefined {
+  // Not a number is neither.
+  return lease >= 0 && lease <= LONGEST_LEASE
     ? undefined
     : `a lease of ${lease} seconds is not possible`;
 }

@@ -65,11 +65,14 @@ export function tupleProblem(t: FiveTuple): string | undefined {
   if (t.protocol !== "tcp" && t.protocol !== "udp") {
     return `${tupleText(t)} is neither TCP nor UDP`;
   }
-  const port = (n: number, lowest: number) => Number.isInteger(n) && n >= lowest && n <= 0xffff;
-  if (!port(t.destinationPort, 1) || !port(t.sourcePort, 0)) {
+  if (!isPort(t.destinationPort) || (t.sourcePort !== 0 && !isPort(t.sourcePort))) {
     return `${tupleText(t)} has an impossible port`;
   }
   return undefined;
+}
+
+function isPort(n: number): boolean {
+  return n >= 1 && n <= 0xffff && Number.isInteger(n);
 }
 
 /** Writes a tuple's key to `words` from `at` on, in the layout of its set. */

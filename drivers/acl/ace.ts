@@ -21,6 +21,8 @@ export interface AceContext {
 
 /** Reads an entry; undefined when the line is none. Never throws. */
 export function parseAce(line: string, context: AceContext): AclEntry | undefined {
+  const usual = parsePinhole(line, context);
+  if (usual !== undefined) return usual;
   let text = line.trim();
   let packets: number | undefined = context.uncounted;
   let bytes: number | undefined;
@@ -78,6 +80,49 @@ export function parseAce(line: string, context: AceContext): AclEntry | undefine
   };
 }
 
+// A prefix is a host only with all bits of its family.
+const HOST = String
+  .raw`(?:host (\S{2,45})|([0-9.]{7,15})\/32|([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40})\/128)`;
+/** A pinhole as most devices list it, which nearly all lines are. */
+const PINHOLE = new RegExp(
+  String
+    .raw`^\s*((?:\d{1,10}:? +)?permit (tcp|udp) ${HOST}(?: eq (\d{1,5}))? ${HOST} eq (\d{1,5}))\s*$`,
+);
+
+/** Reads an entry that is a pinhole in the usual way of writing; undefined for any other. */
+function parsePinhole(line: string, context: AceContext): AclEntry | undefined {
+  if (context.standard) return undefined;
+  const match = PINHOLE.exec(line);
+  if (match === null) return undefined;
+  const [, text = "", proto = "", s1, s2, s3, sport, d1, d2, d3, dport] = match;
+  const source = hostPrefix(s1 ?? s2 ?? s3 ?? "");
+  const destination = hostPrefix(d1 ?? d2 ?? d3 ?? "");
+  const sourcePort = sport === undefined ? undefined : Number(sport);
+  const destinationPort = Number(dport);
+  if (source === undefined || destination === undefined || destinationPort > 0xffff) {
+    return undefined;
+  }
+  if (sourcePort !== undefined && sourcePort > 0xffff) return undefined;
+  const tuple = tupleOf(proto, source, sourcePort, destination, destinationPort);
+  const seq = /^\d+/.exec(text)?.[0];
+  return {
+    acl: context.acl,
+    family: context.family,
+    seq: seq === undefined ? undefined : Number(seq),
+    action: "permit",
+    proto,
+    source,
+    sourcePort,
+    destination,
+    destinationPort,
+    packets: context.uncounted,
+    bytes: undefined,
+    tuple: tuple?.source.family === context.family ? tuple : undefined,
+    all: false,
+    text: text.slice(text.indexOf("permit")),
+  };
+}
+
 const COUNTS: readonly (readonly [RegExp, "packets" | "bytes"])[] = [
   [/\s\((\d+) match(?:es)?\)/, "packets"], // IOS
   [/\s\[match(?:ed)?[= ](\d+)(?: packets?)?(?:, [^\]]*)?\]/, "packets"], // NX-OS, EOS
@@ -97,6 +142,8 @@ function takeSequence(words: string[]): number | undefined {
   const front = number(words[0]);
   if (front !== undefined) {
     words.shift();
+    // IronWare says it twice when somebody chose it.
+    if (words[0] === "sequence" && number(words[1]) === front) words.splice(0, 2);
     return front;
   }
   if (words.at(-2) !== "sequence") return undefined;

@@ -17,13 +17,15 @@ interface Heading {
   readonly standard?: boolean;
   /** From a configuration, where nothing is counted. */
   readonly configured?: boolean;
+  /** It does not say of which family; the entries do. */
+  readonly either?: boolean;
 }
 
 /** Lines that begin an ACL; the first group is its name. The same for all: they do not contradict. */
 const HEADINGS: readonly Heading[] = [
   // IOS
   { pattern: /^Standard IP access list (\S+)/, family: 4, standard: true },
-  { pattern: /^(?:Extended )?IP access list (\S+)/i, family: 4 },
+  { pattern: /^(?:Extended )?IP access list (\S+?):?(?: |$)/i, family: 4 },
   { pattern: /^IPv6 access list (\S+)/i, family: 6 },
   // FTOS
   { pattern: /^Standard Ingress IP access list (\S+)/i, family: 4, standard: true },
@@ -42,7 +44,7 @@ const HEADINGS: readonly Heading[] = [
   { pattern: /^Extended IP access[ -]list:? (\S+?):?(?: ?:? ?\d+ entr\w+)?$/i, family: 4 },
   { pattern: /^(?:ACL|access-list) (\S+?):? \d+ entr\w+$/i, family: 4 },
   { pattern: /^ipv6 access-list (\S+?): \d+ entr\w+$/i, family: 6 },
-  { pattern: /^(?:Inbound|Outbound): ACL (\S+)$/i, family: 4 },
+  { pattern: /^(?:Inbound|Outbound):(?: IPv6)? ACL (\S+)$/i, family: 4, either: true },
 ];
 /** An ACL that is none of IP: its entries are not read. */
 const OTHER = /^(?:(?:Extended )?MAC access list|mac access-list|Policy|Route-map)\b/i;
@@ -67,9 +69,11 @@ export function parseListing(text: string, listing: Listing): AclEntry[] {
   const uncounted = listing === "ios" ? 0 as const : undefined;
   const entries: AclEntry[] = [];
   let context: AceContext | undefined;
+  let either = false;
   for (const raw of text.split(/\r?\n/)) {
     if (raw.length > 1000) continue; // no line of an ACL is that long
     const line = raw.trim();
+    if (either && context !== undefined) context = { ...context, family: IPV6.test(line) ? 6 : 4 };
     // Most lines are entries; they are not held against all headings.
     const plain = context !== undefined && PLAIN.test(line) ? parseAce(line, context) : undefined;
     if (plain !== undefined) {
@@ -80,6 +84,7 @@ export function parseListing(text: string, listing: Listing): AclEntry[] {
     if (heading !== undefined) {
       const acl = heading.pattern.exec(line)?.[1] as string;
       const { family, standard = false } = heading;
+      either = heading.either === true;
       const silent = heading.configured === true ? undefined : uncounted;
       context = { acl, family, vendor, standard, uncounted: silent };
       continue;
@@ -106,7 +111,8 @@ export function parseListing(text: string, listing: Listing): AclEntry[] {
   return entries;
 }
 
-const PLAIN = /^(?:(?:seq |sequence )?\d+:? +)?(?:permit|deny) /;
+const PLAIN = /^(?:\d+:? +)?(?:seq(?:uence)? \d+:? +)?(?:permit|deny) /;
+const IPV6 = /\s(?:host )?[0-9a-f]{0,4}:[0-9a-f]{0,4}:|\sipv6\s/i;
 const COUNTED = /^(?:statistics|counters) per-entry$/;
 
 /** `access-list 101 permit …`, also with the entry's number before or after the name. */

@@ -86,6 +86,11 @@ export function portOf(word: string, proto: string, vendor: Vendor): number | un
   return TABLES[vendor][proto === "udp" ? "udp" : "tcp"].get(word);
 }
 
+/** True when a device may print a name for this port. */
+export function hasName(port: number, proto: string, vendor: Vendor): boolean {
+  return TABLES[vendor][proto === "udp" ? "udp" : "tcp"].values().some((named) => named === port);
+}
+
 function table(...lists: string[]): Map<string, number> {
   const result = new Map<string, number>();
   for (const list of lists) {

@@ -178,14 +178,14 @@ export class CliSession {
   }
 
   /**
-   * Sends many commands at once, and waits for the prompt of `until` after the last one's echo.
+   * Sends many commands at once, and waits for the prompt of `until`, or any, after the last one's echo.
    *
    * @returns what the device said to each, as far as that can be told apart.
    * @throws {SessionError} as {@link run}.
    */
   async pipeline(
     commands: readonly string[],
-    until: Mode,
+    until: Mode | "any",
     timeout: number = this.#options.timeout,
   ): Promise<Outcome[]> {
     this.#start();
@@ -201,8 +201,12 @@ export class CliSession {
       return lastSeen;
     };
     this.#send(commands.map((command) => `${command}\n`).join(""));
+    const arrived = () => {
+      const mode = this.#promptMode();
+      return mode !== undefined && (until === "any" || mode === until);
+    };
     await this.#until(
-      () => echoSeen() && this.#promptMode() === until,
+      () => echoSeen() && arrived(),
       timeout,
       `the prompt after ${commands.length} commands`,
     );

@@ -67,6 +67,8 @@ export abstract class CliDevice extends SimulatedDevice {
   protected abstract readonly style: AceStyle;
   /** Users may have to enable. */
   protected readonly enables: boolean = true;
+  /** What `show` prints can be sent through `| include PATTERN`. */
+  protected readonly pipes: boolean = false;
   /** Between numbers that the device gives itself. */
   protected readonly step: number = 10;
   /** Who holds the configuration for himself: a session's id. */
@@ -139,6 +141,19 @@ export abstract class CliDevice extends SimulatedDevice {
     const text = line.trim();
     if (text.startsWith("!")) return;
     if (shell.mode === "acl" && this.isAclLine(text)) return this.aclLine(shell, text);
+    const pipe = /^(sho?w? .*?) \| in\w* (.+)$/.exec(text);
+    if (this.pipes && pipe !== null) {
+      try {
+        terminal.filter = new RegExp(pipe[2] as string);
+      } catch {
+        return terminal.show(`${this.phrases.incomplete}\n`);
+      }
+      try {
+        return await this.execute(shell, pipe[1] as string);
+      } finally {
+        terminal.filter = undefined;
+      }
+    }
     let found = this.modes[shell.mode].find(text);
     // In a mode within configuration, other commands are those of configuration.
     if (found.kind === "unknown" && (shell.mode === "acl" || shell.mode === "interface")) {
@@ -309,7 +324,7 @@ export abstract class CliDevice extends SimulatedDevice {
       return;
     }
     if (faults.truncateList > 0) {
-      const text = lines.join("\n").slice(0, faults.truncateList);
+      const text = shell.terminal.filtered(lines).join("\n").slice(0, faults.truncateList);
       faults.truncateList = 0;
       return shell.terminal.show(`${text}\n`);
     }

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
+
 /** What the paper says of a device, and how long a single update takes there (read from figure 6). */
 export interface DeviceSpeed {
   /** Most updates a second, reached at {@link DeviceSpeed.batch}. */
@@ -34,6 +36,9 @@ export function lineTime({ rate, batch, start }: DeviceSpeed): number {
   return 1000 / rate - 2 * start / batch;
 }
 
+/** How late a timer may be, in milliseconds. */
+const TIMER = 1.5;
+
 /** The one processor of a device, which does its work one after the other. */
 export class DeviceClock {
   /** How many times faster than the real device; Infinity: no waiting at all. */
@@ -61,13 +66,17 @@ export class DeviceClock {
     return this.#factor !== Infinity && this.#free - performance.now() > 5;
   }
 
-  /** Waits until all work is done. */
+  /**
+   * Waits until all work is done. Timers are late by a millisecond or more, which would make the device slower than
+   * it is: the last of the time is waited for without one.
+   */
   async settle(): Promise<void> {
     if (this.#factor === Infinity) return;
     for (;;) {
       const left = this.#free - performance.now();
       if (left <= 0) return;
-      await this.sleep(left);
+      if (left > TIMER) await this.sleep(left - TIMER);
+      else await new Promise((resolve) => setImmediate(resolve));
     }
   }
 

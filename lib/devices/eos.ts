@@ -15,6 +15,7 @@ export class EosDevice extends SessionDevice {
   readonly name = "eos";
   /** The paper did not measure one; taken as fast as the Catalyst. */
   readonly speed: DeviceSpeed = { rate: 1220, batch: 300, start: 25, degradesFrom: 3000 };
+  protected override readonly pipes: boolean = true;
   protected readonly style: AceStyle = {
     addresses: "host",
     names: "eos",

@@ -14,6 +14,7 @@ import type { DeviceOptions } from "./device.ts";
 export class IosDevice extends CliDevice {
   readonly name = "ios";
   readonly speed: DeviceSpeed = { rate: 1220, batch: 300, start: 25, degradesFrom: 3000 };
+  protected override readonly pipes: boolean = true;
   protected readonly style: AceStyle = {
     addresses: "host",
     names: "ios",

@@ -6,7 +6,7 @@
  * @module
  */
 import type { AceStyle } from "./ace_grammar.ts";
-import type { Acl, Packet } from "./acl_table.ts";
+import type { Ace, Acl, Packet } from "./acl_table.ts";
 import { AclStore } from "./acl_table.ts";
 import { CliDevice, type Phrases, type Shell } from "./cli_device.ts";
 import type { DeviceSpeed } from "./clock.ts";
@@ -30,6 +30,8 @@ export class IronwareDevice extends CliDevice {
   readonly #asksUser: boolean;
   /** Counters as they are shown: collected once a minute. */
   #shown = new Map<string, number>();
+  /** IPv6 ACLs that were edited since the hardware was looked at. */
+  readonly #edited = new Set<string>();
   protected readonly style: AceStyle = {
     addresses: "host",
     names: "foundry",
@@ -68,7 +70,12 @@ export class IronwareDevice extends CliDevice {
       .add("configure terminal", (shell) => void this.enter(shell))
       .add("show access-list name <name>", (shell, [name]) => this.#show(shell, name as string))
       .add("show ip access-lists [name]", (shell, [name]) => this.#show(shell, name as string))
-      .add("show access-list accounting ...", (shell, words) => this.#accounting(shell, words))
+      .add("show access-list accounting ...", (shell, words) => this.#accounting(shell, 4, words))
+      .add("show ipv6 access-list <name>", (shell, [name]) => this.#show6(shell, name as string))
+      .add(
+        "show ipv6 access-list accounting ...",
+        (shell, words) => this.#accounting(shell, 6, words),
+      )
       .add("clear access-list all", () => this.#clear())
       .add("write memory", (shell) => {
         this.save();
@@ -79,6 +86,12 @@ export class IronwareDevice extends CliDevice {
       .add("ip access-list extended <name>", (shell, [name]) => this.edit(shell, 4, name as string))
       .add("no ip access-list extended <name>", (shell, [name]) => {
         this.acls.delete(4, name as string);
+        this.changed(shell);
+      })
+      .add("ipv6 access-list <name>", (shell, [name]) => this.edit(shell, 6, name as string))
+      .add("no ipv6 access-list <name>", (shell, [name]) => {
+        this.acls.delete(6, name as string);
+        this.hardware.delete(6, name as string);
         this.changed(shell);
       })
       .add("ip rebind-acl <name>", (_shell, [name]) => this.bind(name as string))
@@ -99,6 +112,7 @@ export class IronwareDevice extends CliDevice {
 
   /** A minute went by: the counters are collected. */
   collect(): void {
+    this.#takeEdited();
     for (const acl of this.hardware.all) {
       for (const entry of acl.entries) {
         this.#shown.set(`${acl.name} ${this.text(entry)}`, entry.packets);
@@ -108,6 +122,7 @@ export class IronwareDevice extends CliDevice {
 
   /** The hardware decides, and it knows what was rebound and nothing newer. */
   override packet(acl: string, packet: Packet, packets = 1, bytes = 60): boolean {
+    this.#takeEdited();
     const list = this.hardware.get(packet.source.family, acl);
     if (list === undefined || list.entries.length === 0) return true;
     return list.match(packet, packets, bytes * packets)?.action === "permit";
@@ -125,6 +140,7 @@ export class IronwareDevice extends CliDevice {
       case "interface":
         return `${host}(config-if)#`;
       case "acl":
+        if (acl?.family === 6) return `${host}(config-ipv6-access-list ${acl.name})#`;
         return `${host}(config-ext-nacl${this.variant === "netiron" ? `-${acl?.name}` : ""})#`;
     }
   }
@@ -146,6 +162,7 @@ export class IronwareDevice extends CliDevice {
 
   protected override rebooted(): void {
     this.#shown.clear();
+    this.#edited.clear();
     this.hardware.take(this.acls);
     this.#clear();
   }
@@ -156,6 +173,27 @@ export class IronwareDevice extends CliDevice {
     if (this.#asksUser) await shell.terminal.line("User Name:");
     if (await shell.terminal.line("Password:", true) === wanted) shell.mode = "enabled";
     else this.say(shell, "Error - Incorrect username or password.");
+  }
+
+  protected override changed(shell: Shell): void {
+    if (shell.acl?.family === 6) this.#edited.add(shell.acl.name);
+    super.changed(shell);
+  }
+
+  /** An IPv6 ACL is in effect as it is edited, and counts on: the guides have no rebind for it. */
+  #takeEdited(): void {
+    for (const name of this.#edited) {
+      const acl = this.acls.get(6, name);
+      if (acl === undefined) continue;
+      const bound = this.hardware.make(6, name);
+      const counted = new Map(bound.entries.map((entry) => [this.text(entry), entry]));
+      bound.entries = acl.copy().entries;
+      for (const entry of bound.entries) {
+        const before = counted.get(this.text(entry));
+        [entry.packets, entry.bytes] = [before?.packets ?? 0, before?.bytes ?? 0];
+      }
+    }
+    this.#edited.clear();
   }
 
   /** Binds an ACL anew: the hardware does what it says now. */
@@ -190,10 +228,25 @@ export class IronwareDevice extends CliDevice {
     ]);
   }
 
-  async #accounting(shell: Shell, words: readonly string[]): Promise<void> {
+  async #show6(shell: Shell, name: string): Promise<void> {
+    const acl = this.acls.get(6, name);
+    if (acl === undefined) return this.say(shell, `Error - ACL ${name} not found`);
+    // A number that was given is shown as the place and as it was given.
+    const text = (e: Ace) =>
+      this.variant === "netiron" ? `sequence ${e.seq} ${this.text(e)}` : this.text(e);
+    await this.list(shell, [
+      `ipv6 access-list ${name}: ${acl.entries.length} entries`,
+      ...acl.entries.map((e) => this.#line(e.seq, text(e))),
+    ]);
+  }
+
+  async #accounting(shell: Shell, family: 4 | 6, words: readonly string[]): Promise<void> {
+    this.#takeEdited();
     const iface = words.filter((word) => word !== "in").join(" ");
-    const lines = [`Collecting IPv4 ACL accounting for ${iface} ... Completed successfully.`];
-    for (const acl of this.hardware.all) {
+    const lines = [
+      `Collecting IPv${family} ACL accounting for ${iface} ... Completed successfully.`,
+    ];
+    for (const acl of this.hardware.all.filter((bound) => bound.family === family)) {
       lines.push("ACL Accounting information:", `Inbound: ACL ${acl.name}`);
       for (const entry of acl.entries) {
         const text = this.text(entry);

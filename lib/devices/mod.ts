@@ -7,7 +7,7 @@ import type { DeviceOptions, SimulatedDevice } from "./device.ts";
 import { EosDevice } from "./eos.ts";
 import { FtosDevice } from "./ftos.ts";
 import { IosDevice } from "./ios.ts";
-import { IronwareDevice } from "./ironware.ts";
+import { IronwareDevice, type IronwareOptions } from "./ironware.ts";
 import { JunosDevice } from "./junos.ts";
 import { NxosDevice } from "./nxos.ts";
 
@@ -18,7 +18,10 @@ export const DEVICE_NAMES = ["ios", "nxos", "ftos", "ironware", "junos", "eos"] 
 export type DeviceName = typeof DEVICE_NAMES[number];
 
 /** Makes a device; it is off at first. */
-export function createDevice(name: DeviceName, options: DeviceOptions = {}): SimulatedDevice {
+export function createDevice(
+  name: DeviceName,
+  options: DeviceOptions & IronwareOptions = {},
+): SimulatedDevice {
   switch (name) {
     case "ios":
       return new IosDevice(options);

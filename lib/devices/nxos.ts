@@ -17,6 +17,7 @@ export class NxosDevice extends SessionDevice {
   /** The paper did not measure one; taken as fast as its Catalyst. */
   readonly speed: DeviceSpeed = { rate: 1220, batch: 300, start: 25, degradesFrom: 3000 };
   protected override readonly enables: boolean = false;
+  protected override readonly pipes: boolean = true;
   protected readonly style: AceStyle = {
     addresses: "prefix",
     names: "nxos",

@@ -28,6 +28,8 @@ export class Terminal {
   length = 24;
   /** Columns of a line; an echo that is longer is broken. */
   width = 80;
+  /** Set while `| include …` is in force: only lines that match it are shown in pages. */
+  filter: RegExp | undefined;
   readonly #options: TerminalOptions;
   readonly #decoder = new TextDecoder();
   #input = "";
@@ -68,10 +70,16 @@ export class Terminal {
     this.#output = "";
   }
 
+  /** The lines that the filter lets through. */
+  filtered(lines: readonly string[]): readonly string[] {
+    const { filter } = this;
+    return filter === undefined ? lines : lines.filter((line) => filter.test(line));
+  }
+
   /** Shows lines a page at a time. */
   async page(lines: readonly string[]): Promise<void> {
     let room = this.length - 1;
-    for (const line of lines) {
+    for (const line of this.filtered(lines)) {
       if (this.length > 0 && room <= 0) {
         const { more } = this.#options;
         this.#output += more;

@@ -57,6 +57,7 @@ const LARGEST_KEY = 64;
 const SET_NAME = 32;
 const NLA_NESTED = 0x8000;
 const END_RESERVE = 64;
+const LARGEST_ELEMENT = ELEMENT_OVERHEAD + LARGEST_KEY + LEASE_BYTES;
 
 /**
  * One transaction at a time over the elements of one table: {@link begin}, {@link step} for each
@@ -79,6 +80,10 @@ export class ElementTransaction {
   #list = -1;
   #set: ElementSet | undefined;
   #action: ElementAction = "add";
+  /** The last lease and its two words, since most of a batch have the same. */
+  #lease = 0;
+  #leaseHigh = 0;
+  #leaseLow = 0;
   /** For each message of the transaction: its sequence number and where it starts. */
   readonly #messages = new Map<number, number>();
 
@@ -107,10 +112,9 @@ export class ElementTransaction {
     w.end();
   }
 
-  /** Steps that fit in this transaction yet, at least. */
-  get room(): number {
-    const most = ELEMENT_OVERHEAD + LARGEST_KEY + LEASE_BYTES + this.#messageBytes;
-    return Math.max(0, Math.floor((this.#writer.room - END_RESERVE) / most));
+  /** True when so many steps more fit in this transaction, whatever they are. */
+  fits(steps: number): boolean {
+    return this.#writer.room - END_RESERVE >= steps * (LARGEST_ELEMENT + this.#messageBytes);
   }
 
   /**
@@ -147,8 +151,13 @@ export class ElementTransaction {
     if (leased) {
       // The expiry is given too: with an unchanged timeout alone the kernel would not renew it.
       const end = at + 3 + ((padded + data) >> 2);
-      const high = swap32(Math.floor(lease / 0x1_0000_0000));
-      const low = swap32(lease >>> 0);
+      if (lease !== this.#lease) {
+        this.#lease = lease;
+        this.#leaseHigh = swap32(Math.floor(lease / 0x1_0000_0000));
+        this.#leaseLow = swap32(lease >>> 0);
+      }
+      const high = this.#leaseHigh;
+      const low = this.#leaseLow;
       words[end] = 12 | (NFTA_SET_ELEM.TIMEOUT << 16);
       words[end + 1] = high;
       words[end + 2] = low;

@@ -16,6 +16,7 @@ import { createIronware } from "../../drivers/ironware.ts";
 import { createJunos } from "../../drivers/junos.ts";
 import { createNxos } from "../../drivers/nxos.ts";
 import type { DeviceOptions, SimulatedDevice } from "../../lib/devices/device.ts";
+import type { IronwareOptions } from "../../lib/devices/ironware.ts";
 import { createDevice, type DeviceName } from "../../lib/devices/mod.ts";
 
 /** What differs from the usual in a test's driver. */
@@ -28,6 +29,7 @@ export interface DriverOverrides {
   readonly host_key?: string;
   readonly old_algorithms?: boolean;
   readonly junos?: Record<string, unknown>;
+  readonly variant?: string;
 }
 
 /** Pauses before trying a lock again, in ms: short, since tests wait for them. */
@@ -74,7 +76,7 @@ export function driverWith(
 /** A device that runs, with its driver, which is not connected. Both end with disposal. */
 export async function deviceAndDriver<T extends SimulatedDevice>(
   name: DeviceName,
-  options: DeviceOptions = {},
+  options: DeviceOptions & IronwareOptions = {},
   overrides: DriverOverrides = {},
 ): Promise<AsyncDisposable & { readonly device: T; readonly enforcer: Enforcer }> {
   const device = createDevice(name, options) as T;

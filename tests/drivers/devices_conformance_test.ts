@@ -8,7 +8,7 @@ import { deviceAndDriver } from "./devices.ts";
 for (const name of DEVICE_NAMES) {
   conformance({
     title: name,
-    can: { leases: false, ipv6: name !== "ironware" },
+    can: { leases: false },
     // What it proves does not grow with the number, and each line is talked about twice.
     large: 1500,
     ignore: false,
@@ -32,3 +32,15 @@ for (const [title, junos] of Object.entries(JUNOS)) {
     make: ({ capacity }) => deviceAndDriver("junos", {}, { capacity, junos }),
   });
 }
+
+conformance({
+  title: "ironware (FastIron)",
+  can: { leases: false },
+  large: 300,
+  ignore: false,
+  make: ({ capacity }) =>
+    deviceAndDriver("ironware", { variant: "fastiron", capacity: 50_000 }, {
+      capacity: Math.min(capacity, 50_000),
+      variant: "fastiron",
+    }),
+});
