@@ -115,7 +115,10 @@ function grid(x: Scale, y: Scale): string[] {
 
 function drawLine(line: ChartLine, index: number, x: Scale, y: Scale): string[] {
   const colour = COLOURS[index % COLOURS.length] as string;
-  const dash = line.dashed === true ? ' stroke-dasharray="6 4"' : "";
+  // Where the colours are used up they come again, dotted and with hollow marks.
+  const again = index >= COLOURS.length;
+  const pattern = line.dashed === true ? "6 4" : again ? "2 3" : "";
+  const dash = pattern === "" ? "" : ` stroke-dasharray="${pattern}"`;
   const points = [...line.points].filter(([a, b]) => x.has(a) && y.has(b))
     .sort((a, b) => a[0] - b[0]).map(([a, b]) => [x.at(a), y.at(b)] as const);
   const path = points.map(([a, b], i) => {
@@ -129,15 +132,24 @@ function drawLine(line: ChartLine, index: number, x: Scale, y: Scale): string[] 
     ...(path === ""
       ? []
       : [`<path d="${path}" fill="none" stroke="${colour}" stroke-width="1.8"${dash}/>`]),
-    ...marked.map(([a, b]) => drawMark(mark, a, b, colour)),
+    ...marked.map(([a, b]) => drawMark(mark, a, b, colour, again)),
     `<line x1="${PLOT.right + 16}" y1="${row}" x2="${PLOT.right + 44}" y2="${row}" ` +
     `stroke="${colour}" stroke-width="1.8"${dash}/>`,
-    ...(marked.length === 0 ? [] : [drawMark(mark, PLOT.right + 30, row, colour)]),
+    ...(marked.length === 0 ? [] : [drawMark(mark, PLOT.right + 30, row, colour, again)]),
     text(PLOT.right + 50, row + 4, line.name, ""),
   ];
 }
 
-function drawMark(mark: typeof MARKS[number], x: number, y: number, colour: string): string {
+function drawMark(
+  mark: typeof MARKS[number],
+  x: number,
+  y: number,
+  colour: string,
+  hollow: boolean,
+): string {
+  const paint = hollow
+    ? `fill="#ffffff" stroke="${colour}" stroke-width="1.2"`
+    : `fill="${colour}"`;
   const at = (dx: number, dy: number) => `${px(x + dx)} ${px(y + dy)}`;
   const shape = {
     circle: "",
@@ -146,8 +158,8 @@ function drawMark(mark: typeof MARKS[number], x: number, y: number, colour: stri
     triangle: `M${at(0, -4)}L${at(4, 3)}L${at(-4, 3)}z`,
   }[mark];
   return shape === ""
-    ? `<circle cx="${px(x)}" cy="${px(y)}" r="3" fill="${colour}"/>`
-    : `<path d="${shape}" fill="${colour}"/>`;
+    ? `<circle cx="${px(x)}" cy="${px(y)}" r="3" ${paint}/>`
+    : `<path d="${shape}" ${paint}/>`;
 }
 
 function text(x: number, y: number, content: string, attributes: string): string {
@@ -158,10 +170,10 @@ function turned(): string {
   return `translate(18 ${(PLOT.top + PLOT.bottom) / 2}) rotate(-90)`;
 }
 
-/** 0.001, 1, 1000, 1e6. */
+/** 0.001, 1, 1000, 1e7. */
 function number(value: number): string {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return value.toExponential().replace("e+", "e");
+  if (size !== 0 && (size < 1e-6 || size >= 1e7)) return value.toExponential().replace("e+", "e");
   return String(Number(value.toPrecision(6)));
 }
 
