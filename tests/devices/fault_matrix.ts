@@ -56,6 +56,11 @@ const OPEN = [1, 2, 3].map((port) => tuple("tcp", "198.51.100.1", 0, "192.0.2.1"
 const NEW = [4, 5, 6, 7].map((port) => tuple("tcp", "198.51.100.1", 0, "192.0.2.1", 5000 + port));
 const BATCH = [close(OPEN[0] as FiveTuple), ...NEW.map((t) => open(t))];
 
+const IOS_LISTING = "\r\nExtended IP access list OTHER\r\n" +
+  "    10 permit tcp host 203.0.113.9 host 192.0.2.1 eq 5001 (7 matches)\r\n";
+const JUNOS_LISTING = "\r\nset firewall family inet filter OTHER term a from protocol tcp\r\n" +
+  "set firewall family inet filter OTHER term a then accept\r\n";
+
 /** All faults. */
 export const FAULTS: readonly Fault[] = [
   {
@@ -203,6 +208,21 @@ export const FAULTS: readonly Fault[] = [
     timeout: 0.5,
     run: async ({ device, enforcer, batch }) => {
       device.faults.garbage = noise(20_000);
+      let told = "";
+      await enforcer.list().catch((error: Error) => told = error.message);
+      return done(
+        await enforcer.apply(batch),
+        told === "" ? "read once more" : "told, with the place",
+      );
+    },
+  },
+  {
+    name: "another vendor's listing",
+    timeout: 0.5,
+    run: async ({ device, enforcer, batch }) => {
+      device.faults.garbage = new TextEncoder().encode(
+        device.name === "junos" ? IOS_LISTING : JUNOS_LISTING,
+      );
       let told = "";
       await enforcer.list().catch((error: Error) => told = error.message);
       return done(
