@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Argument, type Command, InvalidArgumentError } from "commander";
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import type { SimulatedDevice } from "../devices/device.ts";
 import type { Faults } from "../devices/faults.ts";
 import { createDevice, DEVICE_NAMES, type DeviceName } from "../devices/mod.ts";
@@ -16,6 +16,7 @@ interface DeviceVerbOptions {
   readonly listen: string;
   readonly speed: number;
   readonly capacity?: number;
+  readonly variant?: "netiron" | "fastiron";
   readonly enable?: boolean;
   readonly oldAlgorithms?: boolean;
   readonly passwordFile?: string;
@@ -58,6 +59,10 @@ export function register(parent: Command): void {
       "entries that fit into its hardware, for each address family",
       readCount,
     )
+    .addOption(
+      new Option("--variant <kind>", "of ironware: which of its two kinds")
+        .choices(["netiron", "fastiron"]),
+    )
     .option("--enable", "the user must enable, with the password")
     .option("--old-algorithms", "speak only SSH algorithms of old devices")
     .option("--password-file <file>", "the user's password, instead of diaper")
@@ -82,6 +87,7 @@ async function runDevice(name: DeviceName, options: DeviceVerbOptions): Promise<
     oldAlgorithms: options.oldAlgorithms ?? false,
     authorizedKeys: options.key === undefined ? [] : [read(options.key)],
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
+    ...(options.variant === undefined ? {} : { variant: options.variant }),
     ...passwords(options),
     ...(options.hostKey === undefined ? {} : { hostKey: read(options.hostKey) }),
   });
