@@ -10,10 +10,13 @@ import type { Enforcer, EnforcerChange } from "../../drivers/enforcer.ts";
 import { createDevice, DEVICE_NAMES, type DeviceName } from "../../lib/devices/mod.ts";
 import { driverWith } from "../../tests/drivers/devices.ts";
 import { close, open, tuple } from "../../tests/drivers/tuples.ts";
+import { type RunningDevice, startDevice } from "../device_process.ts";
 import { median, quantile, report } from "./report.ts";
 
 const BENCH = "devices";
 const ENTRIES = 500;
+/** Entries that fit into a device. */
+const ROOM = 20_000;
 /** What netmiko is told of each device: its kind, and what goes before and after the entries. */
 const NETMIKO: Readonly<
   Record<
@@ -45,58 +48,13 @@ function plain(n: number): string {
   return `permit tcp host 198.51.100.1 host 192.0.2.1 eq ${n}`;
 }
 
-interface Running {
-  readonly port: number;
-  readonly host_key: string;
-  readonly stop: () => Promise<void>;
-}
-
-/** Starts a device in a process of its own. */
-async function start(name: DeviceName): Promise<Running> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--quiet",
-      "--allow-all",
-      "main.ts",
-      "lab",
-      "device",
-      name,
-      "--capacity",
-      "20000",
-      "--json",
-    ],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const reader = child.stdout.getReader();
-  let text = "";
-  while (!text.includes("\n")) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error(`the simulated ${name} did not start`);
-    text += new TextDecoder().decode(value);
-  }
-  reader.releaseLock();
-  const { port, host_key } = JSON.parse(text) as { port: number; host_key: string };
-  return {
-    port,
-    host_key,
-    stop: async () => {
-      child.kill("SIGTERM");
-      await child.stdout.cancel();
-      await child.status;
-    },
-  };
-}
-
-function driver(name: DeviceName, device: Running): Enforcer {
+function driver(name: DeviceName, device: RunningDevice): Enforcer {
   const config = deviceSchema.parse({
     host: "127.0.0.1",
     port: device.port,
     user: "diaper",
     host_key: device.host_key,
-    capacity: 20_000,
+    capacity: ROOM,
     timeout: 120,
   });
   return driverWith(name, config, { password: "diaper" });
@@ -113,7 +71,7 @@ async function timed(enforcer: Enforcer, batch: readonly EnforcerChange[]): Prom
 
 async function rate(name: DeviceName): Promise<void> {
   const { speed } = createDevice(name);
-  const device = await start(name);
+  const device = await startDevice(name, ROOM);
   const enforcer = driver(name, device);
   await enforcer.connect();
   const tuples = Array.from(
@@ -144,7 +102,7 @@ async function rate(name: DeviceName): Promise<void> {
 }
 
 async function againstNetmiko(name: DeviceName): Promise<void> {
-  const device = await start(name);
+  const device = await startDevice(name, ROOM);
   const enforcer = driver(name, device);
   await enforcer.connect();
   const batch = Array.from(
