@@ -102,9 +102,12 @@ class Iptables implements IptablesEnforcer {
       results[index] = { ok: false, reason: "refused", message };
     });
     await Promise.all(this.#families.map(async (family, which) => {
-      const part = parts[which] ?? [];
-      const made = await applyFamily(family, part.map(({ change }) => change));
-      made.forEach((result, i) => results[(part[i] as { index: number }).index] = result);
+      const { changes, places } = parts[which] as Part;
+      if (changes.length === 0) return;
+      const made = await applyFamily(family, changes);
+      for (let i = 0; i < made.length; i++) {
+        results[places[i] as number] = made[i] as ChangeResult;
+      }
     }));
     return results;
   }
@@ -142,7 +145,7 @@ class Iptables implements IptablesEnforcer {
     const refused: string[] = [];
     const parts = this.#split(batch, (_, message) => refused.push(`# refused: ${message}\n`));
     return this.#families.map(({ table, tree }, which) => {
-      const changes = (parts[which] ?? []).map(({ change }) => change);
+      const { changes } = parts[which] as Part;
       const { lines, commit } = tree.plan(changes, new Map());
       if (!this.#perimeter.isOpen) commit();
       return lines.length === 0 ? "" : `# ${table.command}\n${restoreText(lines)}`;
@@ -155,7 +158,7 @@ class Iptables implements IptablesEnforcer {
     for (const [which, { table }] of this.#families.entries()) {
       const tree = new PinholeTree(prefix, capacity);
       tree.read(await table.save());
-      const changes = (parts[which] ?? []).map(({ change }) => change);
+      const { changes } = parts[which] as Part;
       const { lines } = tree.plan(changes, new Map());
       if (lines.length === 0) continue;
       const root = tree.rooted ? [] : [`:${prefix} - [0:0]`];
@@ -210,15 +213,27 @@ class Iptables implements IptablesEnforcer {
   #split(
     batch: readonly EnforcerChange[],
     refuse: (index: number, message: string) => void,
-  ): { index: number; change: EnforcerChange }[][] {
-    const parts: { index: number; change: EnforcerChange }[][] = this.#families.map(() => []);
-    batch.forEach((change, index) => {
+  ): Part[] {
+    const parts: Part[] = this.#families.map(() => ({ changes: [], places: [] }));
+    for (let i = 0; i < batch.length; i++) {
+      const change = batch[i] as EnforcerChange;
       const problem = tupleProblem(change.tuple);
-      if (problem !== undefined) return refuse(index, problem);
-      parts[change.tuple.source.family === 4 ? 0 : 1]?.push({ index, change });
-    });
+      if (problem !== undefined) {
+        refuse(i, problem);
+        continue;
+      }
+      const part = parts[change.tuple.source.family === 4 ? 0 : 1] as Part;
+      part.changes.push(change);
+      part.places.push(i);
+    }
     return parts;
   }
+}
+
+/** The changes of one family, and where they stand in the batch. */
+interface Part {
+  readonly changes: EnforcerChange[];
+  readonly places: number[];
 }
 
 /** Applies the changes of one family. A batch that fails is tried again with what is really there. */

@@ -196,7 +196,7 @@ export class CliSession {
       for (; !lastSeen && looked < this.#lines.length; looked++) {
         const line = this.#lines[looked] as string;
         const echo = line.length < 4096 ? this.#echoed.exec(line)?.[1] : undefined;
-        lastSeen = echo !== undefined && compact(echo) === last;
+        lastSeen = echo !== undefined && echo.length < last.length + 200 && compact(echo) === last;
       }
       return lastSeen;
     };
@@ -346,7 +346,7 @@ export class CliSession {
   /** Tells which output belongs to which command, by prompt and echo. */
   #attribute(commands: readonly string[]): Outcome[] {
     const outcomes: Outcome[] = commands.map((command) => ({ command, output: [] }));
-    const wanted = commands.map(compact);
+    let compacted: string[] | undefined;
     let at = -1;
     for (let i = 0; i < this.#lines.length; i++) {
       const line = this.#lines[i] as string;
@@ -357,8 +357,13 @@ export class CliSession {
         outcomes[Math.max(at, 0)]?.output.push(line);
         continue;
       }
+      if (echo === commands[at + 1]) { // as nearly always
+        at++;
+        continue;
+      }
       let text = compact(echo);
       if (text === "") continue; // a prompt alone
+      const wanted = compacted ??= commands.map(compact);
       let next = at + 1;
       const fits = () => wanted[next] !== undefined && (wanted[next] as string).startsWith(text);
       while (next < commands.length && next < at + 50 && !fits()) next++;
