@@ -169,10 +169,12 @@ function isZip(data: Uint8Array): boolean {
 /** Where the end of the directory is; a comment of at most 64 KiB may follow. */
 function directoryEnd(data: Uint8Array): number {
   const view = viewOf(data);
-  for (let at = data.length - 22; at >= Math.max(0, data.length - 22 - 0xffff); at--) {
-    if (data[at] === 0x50 && view.getUint32(at, true) === DIRECTORY_END) return at;
+  const first = Math.max(0, data.length - 22 - 0xffff);
+  let at = data.lastIndexOf(0x50, data.length - 22);
+  while (at >= first && view.getUint32(at, true) !== DIRECTORY_END) {
+    at = at === 0 ? -1 : data.lastIndexOf(0x50, at - 1);
   }
-  return -1;
+  return at >= first ? at : -1;
 }
 
 interface ZipEntry {

@@ -10,6 +10,7 @@ const PAGES = [
   "diaper-run.1",
   "diaper.yaml.5",
   "diaper-policy.5",
+  "diaper-scanners.5",
 ];
 /** Options that the page explains once for all verbs. */
 const COMMON = ["--config", "--help", "--json"];

@@ -77,6 +77,13 @@ export class NiLab {
     return ni;
   }
 
+  /** Starts an NI with a configuration and waits until it forwards. */
+  async startWith(config: string): Promise<LabProcess> {
+    const ni = this.box.spawn(DIAPER_BINARY, ["ni", "--config", config, "--json"]);
+    await ni.waitForLine(/NI between porth and portn/, 60_000);
+    return ni;
+  }
+
   /** Pings from the host; how many of `count` were answered, and how many answers came twice. */
   async ping(count: number, ...args: string[]): Promise<{ answered: number; twice: number }> {
     const { stdout } = await this.host.run("ping", ["-q", "-c", String(count), "-W", "1", ...args]);

@@ -5,6 +5,7 @@
  * @module
  */
 
+const ASCII = new TextDecoder("latin1");
 const SKIP = 255;
 const PAD = 254;
 
@@ -28,6 +29,16 @@ export interface Decoded {
  * there, some begin anew.
  */
 export function decodeBase64(data: Uint8Array, start = 0, end: number = data.length): Decoded {
+  try {
+    // What is as it should be, which is nearly everything, is the runtime's to decode.
+    return { bytes: Uint8Array.fromBase64(ASCII.decode(data.subarray(start, end))), others: [] };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return decodeDamaged(data, start, end);
+  }
+}
+
+function decodeDamaged(data: Uint8Array, start: number, end: number): Decoded {
   const out = new Uint8Array(Math.ceil((end - start) * 3 / 4) + 3);
   let length = 0;
   let bits = 0;
@@ -68,7 +79,8 @@ function flush(out: Uint8Array, length: number, bits: number, count: number): nu
 
 /** The padding taken for nothing. */
 function decodeWithoutPadding(data: Uint8Array, start: number, end: number): Uint8Array {
-  return decodeBase64(data.slice(start, end).filter((byte) => byte !== 0x3d)).bytes;
+  const rest = data.slice(start, end).filter((byte) => byte !== 0x3d);
+  return decodeDamaged(rest, 0, rest.length).bytes;
 }
 
 /** A reader that takes strange letters for the end of what is encoded. */
@@ -77,7 +89,7 @@ function decodeUpToJunk(data: Uint8Array, start: number, end: number): Uint8Arra
   while (
     stop < end && (BASE64[data[stop] as number] !== SKIP || isSpace(data[stop] as number))
   ) stop++;
-  return decodeBase64(data, start, stop).bytes;
+  return decodeDamaged(data, start, stop).bytes;
 }
 
 function isSpace(byte: number): boolean {

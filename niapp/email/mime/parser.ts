@@ -126,6 +126,8 @@ export class MimeParser {
   #position = 0;
   #lastByte = 0;
   #breakLength = 0;
+  /** Where the next carriage return of the bytes at hand is; -1: not looked for. */
+  #nextCr = -1;
 
   /** @param reading how. */
   constructor(reading: Reading = USUAL) {
@@ -135,6 +137,7 @@ export class MimeParser {
   /** Takes the next bytes. */
   take(data: Uint8Array, start = 0, end: number = data.length): void {
     const bareCr = (this.#reading.doubts & DOUBT.BARE_CR) !== 0;
+    this.#nextCr = -1;
     let at = start;
     while (at < end) {
       if (bareCr && this.#lastByte === 0x0d && this.#position > this.#lineStart) {
@@ -151,6 +154,11 @@ export class MimeParser {
       if (stop === end) {
         this.#keep(data, at, end);
         return;
+      }
+      if (!bareCr && this.#isPlain(data, at)) {
+        this.#plainLine(data, at, stop);
+        at = stop + 1;
+        continue;
       }
       const lf = data[stop] === 0x0a;
       if (this.#kept === 0 && this.#position === this.#lineStart) {
@@ -201,17 +209,42 @@ export class MimeParser {
     const isWhole = this.#kept === length;
     const end = isWhole ? Math.max(0, this.#kept - extra) : this.#kept;
     this.#kept = 0;
+    this.#nextCr = -1;
     this.#wholeLine(this.#line, 0, end, breakLength);
+    this.#nextCr = -1;
+  }
+
+  /** A body's line that begins with nothing of note: most of a message. */
+  #isPlain(data: Uint8Array, at: number): boolean {
+    if (this.#kept !== 0 || this.#state === "header" || this.#position !== this.#lineStart) {
+      return false;
+    }
+    const first = data[at];
+    return first !== 0x2d && first !== 0x62 && first !== 0x3d && first !== 0x28;
+  }
+
+  #plainLine(data: Uint8Array, at: number, stop: number): void {
+    this.#noteCr(data, at, stop - 1);
+    this.#position += stop + 1 - at;
+    this.#lineStart = this.#position;
+    this.#breakLength = stop > at && data[stop - 1] === 0x0d ? 2 : 1;
+    this.#lastByte = 0x0a;
+  }
+
+  /** Notes a carriage return that is not part of a line's end. */
+  #noteCr(data: Uint8Array, start: number, end: number): void {
+    if (this.#nextCr < start) {
+      this.#nextCr = data.indexOf(0x0d, start);
+      if (this.#nextCr === -1) this.#nextCr = Infinity;
+    }
+    if (this.#nextCr < end) this.doubts |= DOUBT.BARE_CR;
   }
 
   #wholeLine(data: Uint8Array, start: number, end: number, breakLength: number): void {
     const at = this.#lineStart;
     const next = this.#position;
     this.#lineStart = next;
-    if ((this.doubts & DOUBT.BARE_CR) === 0) {
-      const cr = data.indexOf(0x0d, start);
-      if (cr !== -1 && cr < end) this.doubts |= DOUBT.BARE_CR;
-    }
+    this.#noteCr(data, start, end);
     const dashes = end - start >= 2 && data[start] === 0x2d && data[start + 1] === 0x2d;
     if (!dashes || this.#levels.length === 0 || !this.#delimiter(data, start, end, at, next)) {
       if (this.#state === "header") this.#headerLine(data, start, end, at, next);

@@ -195,17 +195,24 @@ export class DotReader {
           this.#last = 0x0d;
           break;
         case "line": {
-          const lf = data.indexOf(0x0a, at);
-          if (lf === -1 || lf >= end) {
+          // Only a dot behind a line feed matters: what lies between goes on in one piece.
+          let dot = data.indexOf(0x2e, at + 1);
+          while (dot !== -1 && dot < end && data[dot - 1] !== 0x0a) {
+            dot = data.indexOf(0x2e, dot + 1);
+          }
+          if (dot === -1 || dot >= end) {
             emit(at, end);
+            const before = end - 2 >= at ? data[end - 2] : this.#last;
             this.#last = data[end - 1] as number;
+            if (this.#last === 0x0a) this.#state = before === 0x0d ? "start" : "lf";
             return -1;
           }
-          const before = lf > at ? data[lf - 1] : this.#last;
-          emit(at, lf + 1);
-          this.#state = before === 0x0d ? "start" : "lf";
+          const before = dot - 2 >= at ? data[dot - 2] : this.#last;
+          const crlf = before === 0x0d;
+          this.#state = crlf ? "dot" : "lf-dot";
+          emit(at, crlf ? dot : dot + 1);
           this.#last = 0x0a;
-          at = lf + 1;
+          at = dot + 1;
         }
       }
     }
