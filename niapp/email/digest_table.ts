@@ -3,13 +3,16 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
+import { createMD5, createSHA256 } from "hash-wasm";
 import type { Check, CheckResult } from "./checks.ts";
 import type { Specimen } from "./specimens.ts";
 
+// WebAssembly needs nothing of the system; Node's own cannot be loaded in a scanner's cage, which has no /proc.
+const HASHES = { md5: await createMD5(), sha256: await createSHA256() } as const;
+
 /** A digest of bytes, in hexadecimal. */
 export function digest(kind: "md5" | "sha256", bytes: Uint8Array): string {
-  return createHash(kind).update(bytes).digest("hex");
+  return HASHES[kind].init().update(bytes).digest("hex");
 }
 
 /** The table. */

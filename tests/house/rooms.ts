@@ -79,7 +79,7 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
   },
   "niapp/": {
     rooms: ["lib/net/"],
-    packages: ["fflate", "node:crypto"],
+    packages: ["fflate", "hash-wasm"],
     reason:
       "scanners are unprivileged and get everything from the SDK; what they compute with needs no rights",
   },
