@@ -131,7 +131,10 @@ print(time.perf_counter() - start)
 c.quit()
 `;
 
-async function sendAll(host: Host, { smtpPort, messages = CORPUS.messages }: Path): Promise<number> {
+async function sendAll(
+  host: Host,
+  { smtpPort, messages = CORPUS.messages }: Path,
+): Promise<number> {
   const text = await host.must("python3", [
     ...["-c", SEND, lab.netAddress, String(smtpPort), directory, String(messages)],
   ], { timeout: 240_000 });

@@ -90,7 +90,12 @@ export class MailServers {
   /** Waits until so many messages are there. */
   async arrived(count: number): Promise<Uint8Array[]> {
     const watcher = Deno.watchFs([`${this.#directory}/mail/new`, `${this.#directory}/mail/cur`]);
-    const timer = setTimeout(() => watcher.close(), 20_000);
+    let open = true;
+    const close = () => {
+      if (open) watcher.close();
+      open = false;
+    };
+    const timer = setTimeout(close, 20_000);
     try {
       if (this.messages().length >= count) return this.messages();
       for await (const _ of watcher) {
@@ -99,11 +104,7 @@ export class MailServers {
       throw new Error(`${this.messages().length} of ${count} messages arrived: ${this.log()}`);
     } finally {
       clearTimeout(timer);
-      try {
-        watcher.close();
-      } catch (error) {
-        if (!(error instanceof Deno.errors.BadResource)) throw error;
-      }
+      close();
     }
   }
 
