@@ -22,6 +22,8 @@ interface NiOptions {
   readonly onExit: OnExit;
   readonly userSpace?: boolean;
   readonly write?: string;
+  readonly streams?: string;
+  readonly reconstruct?: string[];
   readonly scanner?: string[];
   readonly prevent?: string[];
   readonly hostNet?: string[];
@@ -46,6 +48,11 @@ export function register(parent: Command): void {
     .option("--user-space", "take every frame to user space, also those that no rule covers")
     .option("-r, --read <file>", "a capture (pcap or pcapng) in place of interfaces")
     .option("-w, --write <file>", "write the frames that leave the NI (.pcapng: nanoseconds)")
+    .option("--streams <directory>", "write each direction of each TCP connection to a file there")
+    .option(
+      "--reconstruct <filter...>",
+      "put TCP connections together and pass them; filters of their clients' packets",
+    )
     .option("--scanner <name...>", `scanners to run: ${names()}`)
     .option("--prevent <filter...>", "drop frames of a pcap-filter(7) expression")
     .option(
@@ -85,7 +92,7 @@ function prefixes(text: string, before: string[] | undefined): string[] {
 async function ni(options: NiOptions): Promise<void> {
   const inline = options.host !== undefined && options.net !== undefined;
   const wrong = inline
-    ? options.read !== undefined || options.write !== undefined
+    ? options.read !== undefined || options.write !== undefined || options.streams !== undefined
     : options.read === undefined || options.host !== undefined || options.net !== undefined;
   if (wrong) {
     throw new CliError(
@@ -109,6 +116,7 @@ async function ni(options: NiOptions): Promise<void> {
       net: options.net as string,
       onExit: options.onExit,
       userSpace: options.userSpace === true,
+      reconstruct: options.reconstruct ?? [],
       prevent,
       scanners,
       hostNetworks: options.hostNet ?? [],
@@ -118,6 +126,8 @@ async function ni(options: NiOptions): Promise<void> {
     runOffline({
       read: options.read as string,
       write: options.write,
+      streams: options.streams,
+      reconstruct: options.reconstruct ?? [],
       prevent,
       scanners,
       hostNetworks: options.hostNet ?? [],
@@ -147,7 +157,7 @@ function rightsOf(name: string): ScannerRights {
 }
 
 /** Counts on stderr, as tcpdump does it. */
-function summarize({ counters, rules, scanners }: OfflineResult): void {
+function summarize({ counters, rules, scanners, streams }: OfflineResult): void {
   const line = (count: number, text: string) => printMessage(`${count} frames ${text}`);
   line(counters.received, "received");
   line(counters.forwarded, "forwarded");
@@ -155,6 +165,12 @@ function summarize({ counters, rules, scanners }: OfflineResult): void {
   if (counters.cut > 0) line(counters.cut, "cut by scanners");
   if (counters.failedClosed > 0) line(counters.failedClosed, "dropped for a scanner that failed");
   if (counters.held > 0) line(counters.held, "still held at the end");
+  if (streams.connections > 0) {
+    printMessage(
+      `${streams.connections} connections, ${streams.bytes} bytes put together, ` +
+        `${streams.rejected} packets that belong to none of them`,
+    );
+  }
   for (const [name, c] of Object.entries(scanners)) {
     printMessage(
       `scanner ${name}: ${c.frames} frames seen, ${c.passed} passed, ${c.cut} cut, ${c.alerts} alerts` +

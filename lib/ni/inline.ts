@@ -27,6 +27,8 @@ export interface InlineOptions {
   readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
   readonly hostNetworks: readonly string[];
   readonly onExit: OnExit;
+  /** Filters of connections that are put together though no scanner asks for them. */
+  readonly reconstruct?: readonly string[];
   /** Every frame comes to user space: to measure it, or where nothing is to pass unseen. */
   readonly userSpace: boolean;
   readonly event: (event: Readonly<Record<string, unknown>>) => void;
@@ -101,6 +103,7 @@ export class InlineNi {
       prevent: options.prevent,
       scanners: new Map([...options.scanners].map(([name, { rights }]) => [name, rights])),
       hostNetworks: options.hostNetworks,
+      reconstruct: options.reconstruct ?? [],
     }, {
       forward: (memory, start, end, direction) =>
         this.#port(direction).queue.add(memory, start, end),
@@ -182,6 +185,7 @@ export class InlineNi {
     return {
       ports: [this.#portStatus(host), this.#portStatus(net)],
       frames: this.#kernel.counters,
+      streams: { ...this.#kernel.streamCounters, ...this.#kernel.streamLoad },
       rules: this.#kernel.rules.map((rule, i) => {
         const counts = this.#ports.map((port) => port.fastPath?.prevented(i));
         return {

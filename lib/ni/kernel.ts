@@ -16,7 +16,13 @@ import { flowKey } from "./flow_id.ts";
 import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { type HeldFrame, HeldFrames } from "./held_frames.ts";
 import type { FrameCopy } from "./recent_frames.ts";
-import { type FrameFilter, frameFilter, RightsChecker, type ScannerRights } from "./rights.ts";
+import {
+  type FrameFilter,
+  frameFilter,
+  RightsChecker,
+  type ScannerRights,
+  streamFilter,
+} from "./rights.ts";
 import {
   type ScannerAlert,
   type ScannerCounters,
@@ -24,6 +30,10 @@ import {
   ScannerSession,
   type Undelivered,
 } from "./scanner_session.ts";
+import type { Connection, StreamCounters } from "./stream/connection.ts";
+import type { ConnectionFacts, StreamReader } from "./stream/subscriber.ts";
+import { StreamTable, type TableSettings, USUAL_STREAMS } from "./stream/table.ts";
+import { StreamsOfScanners } from "./streams_of_scanners.ts";
 
 /** A rule whose frames are dropped by the kernel itself. */
 export interface PreventRule {
@@ -56,6 +66,12 @@ export interface KernelOptions {
   readonly hostNetworks: readonly string[];
   /** Frames that wait for verdicts at most. */
   readonly heldFrames?: number;
+  /** Filters of connections that are put together though no scanner asks for them. */
+  readonly reconstruct?: readonly string[];
+  /** Makes a reader for every connection. */
+  readonly files?: (facts: ConnectionFacts) => StreamReader;
+  /** Bounds of streams; usual ones without it. */
+  readonly streams?: Partial<TableSettings>;
 }
 
 /** Counts of one rule. */
@@ -117,6 +133,9 @@ export class NiKernel {
   readonly #output: KernelOutput;
   readonly #options: KernelOptions;
   readonly #packet = new Packet();
+  readonly #streams: StreamTable;
+  readonly #streamPolicy: StreamsOfScanners;
+  readonly #reconstruct: readonly FrameFilter[];
   /** The frame without its outer tag, and the number of the frame that it is of. */
   readonly #untagged = new Uint8Array(66 * 1024);
   #untaggedNumber = 0;
@@ -144,6 +163,49 @@ export class NiKernel {
       this.#scanners.set(name, slot);
       this.#slots.push(slot);
     }
+    const { reconstruct = [], linkType } = options;
+    this.#reconstruct = reconstruct.map((text) =>
+      frameFilter(streamFilter(text || "tcp"), linkType)
+    );
+    this.#streamPolicy = new StreamsOfScanners(
+      this.#slots.map((slot) => ({
+        name: slot.name,
+        rights: slot.rights,
+        checker: slot.checker,
+        grants: () => slot.session?.grants ?? slot.grants,
+        down: () => slot.session === undefined,
+        open: (facts: ConnectionFacts, subscriptions: number, contain: boolean) =>
+          (slot.session as ScannerSession).streams.open(facts, subscriptions, contain),
+        late: () => this.#late(slot, `undecided bytes for ${slot.rights.holdLimit} ms`),
+      })),
+      // Asked about packets that are made up, which are Ethernet's.
+      reconstruct.map((text) => frameFilter(text, 1)),
+      options.files,
+    );
+    this.#streams = new StreamTable(linkType, this.#streamPolicy, output, {
+      ...USUAL_STREAMS,
+      ...options.streams,
+    });
+  }
+
+  /** Counts of streams. */
+  get streamCounters(): StreamCounters {
+    return this.#streams.counters;
+  }
+
+  /** Connections that are remembered, and bytes that are held of them. */
+  get streamLoad(): { connections: number; bytes: number } {
+    return { connections: this.#streams.size, bytes: this.#streams.bytes };
+  }
+
+  /** Something waits to be read by a scanner. */
+  get hasNews(): boolean {
+    return this.#slots.some(({ session }) => session !== undefined && session.out.length > 0);
+  }
+
+  /** Connections are over, since the kernel ends. */
+  closeStreams(): void {
+    this.#streams.close();
   }
 
   /** Milliseconds since the epoch, as the kernel was told last. */
@@ -159,6 +221,7 @@ export class NiKernel {
   /** Frames and requests are of this time from now on. */
   setTime(seconds: number, nanoseconds: number): void {
     this.#now = { seconds, nanoseconds };
+    this.#streams.setTime(milliseconds(this.#now));
   }
 
   /** Begins a conversation with a new process of a scanner. */
@@ -168,14 +231,22 @@ export class NiKernel {
       name,
       slot.rights,
       slot.checker,
-      { linkType: this.#options.linkType, hostNetworks: this.#options.hostNetworks },
+      {
+        linkType: this.#options.linkType,
+        hostNetworks: this.#options.hostNetworks,
+        streamLimit: this.#options.streams?.streamBytes ?? USUAL_STREAMS.streamBytes,
+        clock: () => this.#now,
+        table: () => this.#streams,
+      },
       slot.counters,
       {
         verdict: (frame, pass) => this.#verdict(frame, pass),
         inject: (frame, direction, injection) => this.#inject(slot, frame, direction, injection),
         alert: (alert) => this.#alert(slot, alert),
+        streamAlert: (alert, connection, original) =>
+          this.#streamAlert(slot, alert, connection, original),
         finished: (frame) => this.#finished(slot, frame),
-        granted: () => this.#grantsVersion++,
+        granted: () => this.#granted(),
         broken: (why) => {
           this.disconnect(session);
           this.#output.broken(name, why);
@@ -183,7 +254,7 @@ export class NiKernel {
       },
     );
     slot.session = session;
-    this.#grantsVersion++;
+    this.#granted();
     return session;
   }
 
@@ -194,7 +265,8 @@ export class NiKernel {
     if (slot.session !== session) return;
     slot.grants = session.grants;
     slot.session = undefined;
-    this.#grantsVersion++;
+    this.#granted();
+    session.streams.end();
     for (const number of [...session.awaited]) {
       session.awaited.delete(number);
       this.#failed(slot, number);
@@ -226,6 +298,7 @@ export class NiKernel {
   /** What was forwarded has been sent: its memory may be used again. */
   settle(): void {
     this.#held.settle();
+    this.#streams.settle();
   }
 
   /** Gives up on verdicts that have been waited for too long. To be called now and then. */
@@ -237,12 +310,7 @@ export class NiKernel {
         if (age <= slot.rights.holdLimit || slot.session?.awaited.has(held.number) !== true) {
           continue;
         }
-        // What it still says about the frame is late, and then wrong: it must hear that it is over.
-        this.#output.broken(
-          slot.name,
-          `no verdict for frame ${held.number} in ${slot.rights.holdLimit} ms`,
-        );
-        this.disconnect(slot.session);
+        this.#late(slot, `no verdict for frame ${held.number} in ${slot.rights.holdLimit} ms`);
       }
     }
   }
@@ -254,15 +322,18 @@ export class NiKernel {
       const wake = session?.wake;
       if (wake !== undefined && (next === undefined || wake < next)) next = wake;
     }
-    return next;
+    const work = this.#streams.nextWork();
+    return work !== undefined && (next === undefined || work < next) ? work : next;
   }
 
-  /** Tells the time to scanners that asked for it. */
+  /** Tells the time to scanners that asked for it, and does what streams have to do by now. */
   wake(): void {
+    this.#streams.work();
     for (const { session } of this.#slots) {
       if (session?.wake !== undefined && session.wake <= this.now) {
         session.time(this.#now.seconds, this.#now.nanoseconds);
       }
+      session?.streams.resume();
     }
   }
 
@@ -273,10 +344,16 @@ export class NiKernel {
 
   /** Which frames must come here: what scanners subscribed to, and what one that is not there would contain. */
   scanRules(): ScanRule[] {
-    return this.#slots.flatMap((slot) => {
+    const reconstruct = this.#reconstruct.map(({ program }) => ({
+      asked: program,
+      within: [MATCHES_ALL],
+    }));
+    const scanners = this.#slots.flatMap((slot) => {
       const grants = slot.session?.grants ?? slot.grants;
       if (grants.length === 0) {
-        return slot.checker.contain.map(({ program }) => ({
+        const streams = slot.checker.containStreamFrames;
+        const filters = [...slot.checker.contain, ...streams === undefined ? [] : [streams]];
+        return filters.map(({ program }) => ({
           asked: program,
           within: [MATCHES_ALL],
         }));
@@ -284,10 +361,14 @@ export class NiKernel {
       return grants.flatMap((grant) =>
         grant.right === undefined ? [] : [{
           asked: grant.asked.program,
-          within: grant.within.map(({ program }) => program),
+          // Of streams both directions are needed, whatever filter allows the one.
+          within: grant.streams === undefined
+            ? grant.within.map(({ program }) => program)
+            : [MATCHES_ALL],
         }]
       );
     });
+    return [...reconstruct, ...scanners];
   }
 
   /** Differs whenever {@link scanRules} may have changed. */
@@ -371,7 +452,8 @@ export class NiKernel {
       return { bits: contain ? 1 : 0, contain };
     }
     for (const [i, grant] of grants.entries()) {
-      if (grant.right === undefined || !this.#matches(grant.asked, frame, tag)) continue;
+      if (grant.right === undefined || grant.streams !== undefined) continue;
+      if (!this.#matches(grant.asked, frame, tag)) continue;
       if (!grant.within.some((filter) => this.#matches(filter, frame, tag))) continue;
       bits |= 1 << i;
       contain ||= grant.right === "contain";
@@ -394,7 +476,43 @@ export class NiKernel {
     frame: Pick<FrameRef, "start" | "end" | "direction" | "seconds" | "nanoseconds" | "wireLength">,
   ): void {
     this.counters.forwarded++;
-    this.#output.forward(memory, frame.start, frame.end, frame.direction, frame);
+    const { start, end, direction } = frame;
+    if (this.#streamPolicy.isActive) this.#streams.frame(memory, start, end, direction, frame);
+    else this.#output.forward(memory, start, end, direction, frame);
+  }
+
+  #granted(): void {
+    this.#grantsVersion++;
+    this.#streamPolicy.refresh();
+  }
+
+  /** What it still says is late, and then wrong: it must hear that it is over. */
+  #late(slot: Slot, why: string): void {
+    if (slot.session === undefined) return;
+    this.#output.broken(slot.name, why);
+    this.disconnect(slot.session);
+  }
+
+  #streamAlert(
+    slot: Slot,
+    alert: ScannerAlert,
+    connection: Connection,
+    original: Uint8Array<ArrayBuffer>,
+  ): void {
+    this.#output.event({
+      timestamp: timestamp(this.#now.seconds, this.#now.nanoseconds),
+      event_type: "alert",
+      ...connection.ends.fields(),
+      alert: {
+        signature: alert.signature,
+        category: alert.category,
+        severity: alert.severity,
+        action: alert.action,
+      },
+      scanner: slot.name,
+      detail: alert.detail,
+      ...(original.length > 0 ? { payload: original.toBase64() } : {}),
+    });
   }
 
   #verdict(number: number, pass: boolean): void {

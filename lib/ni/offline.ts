@@ -15,6 +15,9 @@ import { type KernelCounters, NiKernel, type PreventRule, type RuleCounters } fr
 import type { ScannerRights } from "./rights.ts";
 import type { ScannerCounters } from "./scanner_session.ts";
 import { ScannerHost } from "./scanner_host.ts";
+import type { StreamCounters } from "./stream/connection.ts";
+import type { ConnectionFacts } from "./stream/subscriber.ts";
+import { StreamFiles } from "./stream_files.ts";
 
 /** What is to be done with a capture. */
 export interface OfflineOptions {
@@ -22,6 +25,10 @@ export interface OfflineOptions {
   readonly read: string;
   /** Where the frames that leave the NI are to be written. */
   readonly write: string | undefined;
+  /** Directory for the streams of all connections. */
+  readonly streams?: string | undefined;
+  /** Filters of connections that are put together though no scanner asks for them. */
+  readonly reconstruct?: readonly string[];
   readonly prevent: readonly PreventRule[];
   readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
   /** Networks of the host; empty: the source of the first connection or datagram. */
@@ -40,12 +47,15 @@ export interface OfflineResult {
   readonly counters: KernelCounters;
   readonly rules: readonly RuleCounters[];
   readonly scanners: Readonly<Record<string, ScannerCounters>>;
+  readonly streams: StreamCounters;
   /** Scanners that broke or died, with why. */
   readonly failures: readonly string[];
 }
 
 /** Milliseconds of real time that a scanner may take for one frame. */
 const ANSWER_LIMIT = 10_000;
+/** Milliseconds of a capture's time that go on after its last frame. */
+const LAST_WAIT = 100;
 
 /**
  * Runs a capture through the kernel.
@@ -67,6 +77,7 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
   const writer = options.write === undefined
     ? undefined
     : new CaptureWriter(options.write, linkType);
+  const files = options.streams === undefined ? undefined : new StreamFiles(options.streams);
   const failures: string[] = [];
   const poller = new Poller();
   const kernel = new NiKernel({
@@ -74,6 +85,9 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
     prevent: options.prevent,
     scanners: new Map([...options.scanners].map(([name, { rights }]) => [name, rights])),
     hostNetworks: options.hostNetworks,
+    reconstruct: options.reconstruct ?? [],
+    ...(files === undefined ? {} : { files: (facts: ConnectionFacts) => files.reader(facts) }),
+    streams: { replay: true },
   }, {
     forward: (memory, start, end, _direction, at) =>
       writer?.add(memory.data.subarray(start, end), at),
@@ -90,11 +104,16 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
     host.start();
     host.settle(ANSWER_LIMIT);
     if (some) frames(options, reader, kernel, host, linkType);
+    // What waits for a time that no frame came after.
+    settle(kernel, host);
+    wakeUntil(kernel, host, kernel.now + LAST_WAIT);
     host.settle(ANSWER_LIMIT);
+    kernel.closeStreams();
   } finally {
     host.close();
     poller.close();
     writer?.close();
+    files?.close();
   }
   if (options.events.has("stats")) {
     options.event({
@@ -111,6 +130,7 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
         name,
       ) => [name, kernel.scannerCounters(name) as ScannerCounters]),
     ),
+    streams: kernel.streamCounters,
     failures,
   };
 }
@@ -139,9 +159,8 @@ function frames(
     frame.direction = networks.direction(packet);
     wakeUntil(kernel, host, milliseconds(frame));
     dns?.frame(packet, frame);
-    const before = delivered(kernel, options);
     kernel.frame(reader.memory, frame);
-    if (delivered(kernel, options) !== before) host.settle(ANSWER_LIMIT);
+    settle(kernel, host);
     kernel.expire();
     kernel.settle();
   } while (reader.next());
@@ -156,13 +175,16 @@ function wakeUntil(kernel: NiKernel, host: ScannerHost, time: number): void {
     kernel.setTime(Math.floor(at / 1000), Math.round((at % 1000) * 1e6));
     kernel.wake();
     host.settle(ANSWER_LIMIT);
+    settle(kernel, host);
   }
 }
 
-function delivered(kernel: NiKernel, options: OfflineOptions): number {
-  let sum = 0;
-  for (const name of options.scanners.keys()) sum += kernel.scannerCounters(name)?.frames ?? 0;
-  return sum;
+/** Waits until scanners have answered all that they were told, and all that came of that. */
+function settle(kernel: NiKernel, host: ScannerHost): void {
+  while (kernel.hasNews) {
+    host.settle(ANSWER_LIMIT);
+    kernel.wake();
+  }
 }
 
 /** Writes frames in the order in which they leave. */

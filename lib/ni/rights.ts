@@ -7,10 +7,20 @@
 import { BpfError, type BpfFunction, type BpfInstruction, compileBpf } from "../net/bpf.ts";
 import { compileFilter, FilterError } from "../sys/libpcap.ts";
 
-/** A registered frame, which a scanner can have sent, whole and as it is. */
+/** Registered data, which a scanner can have sent, whole and as it is. */
 export interface Injection {
   readonly name: string;
+  /** A frame, or bytes of a stream. */
   readonly frame: Uint8Array;
+  /** Which of them it is; a frame without it. */
+  readonly kind?: "frame" | "stream";
+}
+
+/** Rights to reconstructed streams: filters of packets from the client of a connection to its server. */
+export interface StreamRights {
+  readonly read: readonly string[];
+  /** Includes the right to read. */
+  readonly contain: readonly string[];
 }
 
 /** The rights and bounds of one scanner. */
@@ -19,6 +29,8 @@ export interface ScannerRights {
   readonly read: readonly string[];
   /** Filters of frames that it may hold, cut and pass. Includes the right to read them. */
   readonly contain: readonly string[];
+  /** None without it. */
+  readonly streams?: StreamRights;
   readonly injections: readonly Injection[];
   /** Alerts a minute; more are counted and dropped. */
   readonly alertsPerMinute: number;
@@ -67,6 +79,13 @@ export function frameFilter(text: string, linkType: number): FrameFilter {
   }
 }
 
+/** Which connections are asked for. */
+export interface StreamAsk {
+  /** Ranges of the server's port; none: all. */
+  readonly ports: readonly (readonly [first: number, last: number])[];
+  readonly opener: "host" | "net" | "either";
+}
+
 /** What became of a request for frames. */
 export type Grant =
   | {
@@ -74,6 +93,8 @@ export type Grant =
     readonly asked: FrameFilter;
     readonly within: readonly FrameFilter[];
     readonly why: string;
+    /** Streams are asked for; then `asked` is the filter of their frames. */
+    readonly streams?: StreamAsk;
   }
   | { readonly right: undefined; readonly why: string };
 
@@ -82,6 +103,9 @@ export class RightsChecker {
   readonly #read: readonly FrameFilter[];
   readonly #contain: readonly FrameFilter[];
   readonly #linkType: number;
+  readonly #readStreams: readonly FrameFilter[];
+  readonly #containStreams: readonly FrameFilter[];
+  readonly #streamFrames: FrameFilter | undefined;
 
   /** @throws {FilterError} when a filter in the rights is not one. */
   constructor(rights: ScannerRights, linkType: number) {
@@ -92,6 +116,40 @@ export class RightsChecker {
       ...rights.read.map((text) => frameFilter(text, linkType)),
       ...this.#contain,
     ];
+    const { read = [], contain = [] } = rights.streams ?? {};
+    // They are asked about packets that streams_of_scanners.ts makes up, which are Ethernet's.
+    this.#containStreams = contain.map((text) => frameFilter(text, ETHERNET));
+    this.#readStreams = [
+      ...read.map((text) => frameFilter(text, ETHERNET)),
+      ...this.#containStreams,
+    ];
+    this.#streamFrames = contain.length === 0 ? undefined : frameFilter(
+      streamFilter(contain.map((text) => `(${text || "tcp"})`).join(" or ")),
+      linkType,
+    );
+  }
+
+  /** What it may contain of streams at all, by packets from clients. */
+  get containStreams(): readonly FrameFilter[] {
+    return this.#containStreams;
+  }
+
+  /** The frames of these; undefined: none. */
+  get containStreamFrames(): FrameFilter | undefined {
+    return this.#streamFrames;
+  }
+
+  /** Answers a request for streams. */
+  decideStreams(streams: StreamAsk, right: "read" | "contain"): Grant {
+    const asked = frameFilter(streamFilter(portsFilter(streams)), this.#linkType);
+    if (right === "contain" && this.#containStreams.length > 0) {
+      return { right, asked, within: this.#containStreams, why: "", streams };
+    }
+    if (this.#readStreams.length === 0) {
+      return { right: undefined, why: "the administrator lets this scanner see no streams" };
+    }
+    const why = right === "contain" ? "the administrator lets this scanner read only" : "";
+    return { right: "read", asked, within: this.#readStreams, why, streams };
   }
 
   /** What it may contain at all. */
@@ -117,4 +175,18 @@ export class RightsChecker {
     const why = right === "contain" ? "the administrator lets this scanner read only" : "";
     return { right: "read", asked, within: this.#read, why };
   }
+}
+
+const ETHERNET = 1;
+
+/** The filter of all frames that may belong to streams of a filter: also those whose ports it cannot see. */
+export function streamFilter(text: string): string {
+  const hidden =
+    "(ip[6:2] & 0x3fff != 0) or (ip6 and not (ip6[6] = 6 or ip6[6] = 17 or ip6[6] = 58))";
+  return `(${text}) or ${hidden}`;
+}
+
+function portsFilter({ ports }: StreamAsk): string {
+  if (ports.length === 0) return "tcp";
+  return ports.map(([first, last]) => `tcp portrange ${first}-${last}`).join(" or ");
 }

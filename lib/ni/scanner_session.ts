@@ -11,13 +11,17 @@ import {
   MESSAGE,
   MessageBuffer,
   MessageReader,
+  OPENER,
   PROTOCOL_VERSION,
   RIGHT,
   VERDICT,
 } from "../../niapp/sdk/protocol.ts";
 import type { Direction, FrameRef } from "./frame.ts";
 import { type FrameCopy, RecentFrames } from "./recent_frames.ts";
-import { type Grant, RightsChecker, type ScannerRights } from "./rights.ts";
+import { type Grant, RightsChecker, type ScannerRights, type StreamAsk } from "./rights.ts";
+import { type Clock, LEAST_STREAM_MESSAGE, SessionStreams } from "./session_streams.ts";
+import type { Connection } from "./stream/connection.ts";
+import type { StreamTable } from "./stream/table.ts";
 
 /** What a scanner says of a finding, as far as it is well-formed. */
 export interface ScannerAlert {
@@ -37,6 +41,8 @@ export interface SessionEvents {
   /** A registered frame is to be sent. */
   inject(frame: Uint8Array, direction: Direction, name: string): void;
   alert(alert: ScannerAlert): void;
+  /** An alert about a connection, with bytes of it. */
+  streamAlert(alert: ScannerAlert, connection: Connection, original: Uint8Array<ArrayBuffer>): void;
   /** The flow of this frame need not be seen any more. */
   finished(frame: FrameCopy): void;
   /** A request for frames was answered. */
@@ -49,6 +55,12 @@ export interface SessionEvents {
 export interface SessionSettings {
   readonly linkType: number;
   readonly hostNetworks: readonly string[];
+  /** Bytes of a stream's direction that are held at most. */
+  readonly streamLimit: number;
+  /** The kernel's time. */
+  readonly clock: Clock;
+  /** Where connections are, once there are any. */
+  readonly table: () => StreamTable | undefined;
 }
 
 /** Why a frame was not given to a scanner. */
@@ -59,6 +71,7 @@ const RECENT_BYTES = 1024 * 1024;
 const MAX_ALERT_FRAMES = 1024;
 const MAX_ALERT_TEXT = 32 * 1024;
 const MAX_SUBSCRIPTIONS = 16;
+const MAX_RANGES = 256;
 
 /** Counts of one scanner, over all its processes. */
 export interface ScannerCounters {
@@ -76,6 +89,12 @@ export interface ScannerCounters {
   /** Frames about which its `on_failure` decided. */
   failedOpen: number;
   failedClosed: number;
+  /** Connections given to it, and bytes of them. */
+  streams: number;
+  streamBytes: number;
+  /** Bytes of streams that it cut, and connections that it killed. */
+  cutBytes: number;
+  killed: number;
 }
 
 /** New counters. */
@@ -91,6 +110,10 @@ export function scannerCounters(): ScannerCounters {
     lost: 0,
     failedOpen: 0,
     failedClosed: 0,
+    streams: 0,
+    streamBytes: 0,
+    cutBytes: 0,
+    killed: 0,
   };
 }
 
@@ -101,6 +124,8 @@ export class ScannerSession {
   readonly out = new MessageBuffer(1 << 17);
   /** What the scanner asked for, in order, and got. */
   readonly grants: Grant[] = [];
+  /** Connections that it reads. */
+  readonly streams: SessionStreams;
   /** Frames that it must decide about. */
   readonly awaited = new Set<number>();
   /** The last token that it answered. */
@@ -135,6 +160,7 @@ export class ScannerSession {
     this.#checker = checker;
     this.#events = events;
     this.#counters = counters;
+    this.streams = new SessionStreams(this.out, rights, counters, settings.clock, settings.table);
     this.out.begin(MESSAGE.WELCOME).u16(PROTOCOL_VERSION).u16(0);
     this.out.raw(
       new TextEncoder().encode(JSON.stringify({
@@ -142,6 +168,7 @@ export class ScannerSession {
         host_networks: settings.hostNetworks,
         link_type: settings.linkType,
         injections: rights.injections.map((i) => i.name),
+        stream_limit: settings.streamLimit,
       })),
     ).end();
   }
@@ -257,12 +284,56 @@ export class ScannerSession {
         if (frame !== undefined) this.#events.finished(frame);
         return;
       }
+      case MESSAGE.SUBSCRIBE_STREAMS:
+        return this.#subscribeStreams(start, end);
+      case MESSAGE.PASS:
+      case MESSAGE.CUT:
+      case MESSAGE.STREAM_INJECT:
+      case MESSAGE.MORE:
+      case MESSAGE.KILL:
+      case MESSAGE.RELEASE: {
+        const wrong = this.streams.request(type, this.#reader, start);
+        if (wrong !== undefined) this.#broken(wrong);
+        return;
+      }
+      case MESSAGE.STREAM_ALERT:
+        return this.#streamAlert(start, end);
       case MESSAGE.WAKE:
         this.wake = view.getUint32(start, true) * 1000 + view.getUint32(start + 4, true) / 1e6;
     }
   }
 
   #subscribe(request: number, right: number, start: number, end: number): void {
+    this.#grant(
+      request,
+      right,
+      (asked) => this.#checker.decide(text(this.#reader.bytes, start, end), asked),
+    );
+  }
+
+  #subscribeStreams(start: number, end: number): void {
+    const { view } = this.#reader;
+    const opener = OPENERS[view.getUint32(start + 8, true)];
+    const count = view.getUint32(start + 12, true);
+    if (opener === undefined || count > MAX_RANGES || start + 16 + count * 4 > end) {
+      return this.#broken("a subscription of streams is not possible");
+    }
+    const ports = Array.from({ length: count }, (_, i) =>
+      [
+        view.getUint16(start + 16 + i * 4, true),
+        view.getUint16(start + 18 + i * 4, true),
+      ] as const);
+    if (ports.some(([first, last]) => first > last)) {
+      return this.#broken("a range of ports ends before it begins");
+    }
+    this.#grant(
+      view.getUint32(start, true),
+      view.getUint32(start + 4, true),
+      (right) => this.#checker.decideStreams({ ports, opener }, right),
+    );
+  }
+
+  #grant(request: number, right: number, decide: (right: "read" | "contain") => Grant): void {
     if (right !== RIGHT.READ && right !== RIGHT.CONTAIN) {
       return this.#broken(`subscription with right ${right}`);
     }
@@ -271,10 +342,7 @@ export class ScannerSession {
         `subscription ${request} is not the next of at most ${MAX_SUBSCRIPTIONS}`,
       );
     }
-    const grant = this.#checker.decide(
-      text(this.#reader.bytes, start, end),
-      right === RIGHT.CONTAIN ? "contain" : "read",
-    );
+    const grant = decide(right === RIGHT.CONTAIN ? "contain" : "read");
     this.grants.push(grant);
     this.#events.granted();
     this.out.begin(MESSAGE.SUBSCRIBED).u32(request);
@@ -332,6 +400,19 @@ export class ScannerSession {
     this.#events.alert({ ...alert, frames: frames.filter((frame) => frame !== undefined) });
   }
 
+  #streamAlert(start: number, end: number): void {
+    const length = this.#reader.view.getUint32(start + 20, true);
+    if (length > MAX_ALERT_TEXT || start + 24 + length > end) {
+      return this.#broken("an alert is larger than it may be");
+    }
+    const about = this.streams.alerted(this.#reader, start);
+    if (about === undefined || !this.#mayAlert()) return;
+    const alert = readAlert(text(this.#reader.bytes, start + 24, start + 24 + length));
+    if (typeof alert === "string") return this.#broken(alert);
+    this.#counters.alerts++;
+    this.#events.streamAlert({ ...alert, frames: [] }, about.connection, about.original);
+  }
+
   #mayAlert(): boolean {
     const minute = Math.floor(this.#now / 60_000);
     if (minute !== this.#minute) {
@@ -354,7 +435,16 @@ const LEAST: Readonly<Record<number, number>> = {
   [MESSAGE.DONE]: 4,
   [MESSAGE.FINISHED]: 8,
   [MESSAGE.WAKE]: 8,
+  ...LEAST_STREAM_MESSAGE,
 };
+
+const OPENERS: readonly (StreamAsk["opener"] | undefined)[] = (() => {
+  const openers: (StreamAsk["opener"] | undefined)[] = [];
+  openers[OPENER.HOST] = "host";
+  openers[OPENER.NET] = "net";
+  openers[OPENER.EITHER] = "either";
+  return openers;
+})();
 
 function text(bytes: Uint8Array, start: number, end: number): string {
   let stop = end;
