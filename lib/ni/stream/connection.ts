@@ -319,10 +319,12 @@ export class Connection {
   /** When {@link work} must be called. */
   nextWork(): number | undefined {
     let next = this.relay?.deadline();
-    if (this.relay === undefined) {
+    if (this.relay === undefined && this.state === "open") {
       for (const index of [0, 1] as const) {
+        const { bytes, finAt } = this.flows[index];
+        if (finAt === bytes.next || this.frontier(index) >= bytes.next) continue;
         for (const { flows } of this.subscriptions) {
-          if (flows[index].want <= this.flows[index].bytes.next) continue;
+          if (flows[index].want <= bytes.next) continue;
           const at = flows[index].at + MORE_WAIT;
           if (next === undefined || at < next) next = at;
         }
@@ -774,7 +776,8 @@ export class Connection {
       const due = this.subscriptions.some(({ flows }) =>
         flows[i].want > flow.bytes.next && this.#context.now - flows[i].at >= MORE_WAIT
       );
-      if (undecided < FIRST_FLIGHT && !due) return;
+      // Nothing waits here: it is not for want of an acknowledgement that the sender says no more.
+      if (undecided <= 0 || (undecided < FIRST_FLIGHT && !due)) return;
       this.#relayed();
     }
     this.relay?.flush();
