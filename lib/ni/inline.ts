@@ -179,6 +179,11 @@ export class InlineNi {
     }
   }
 
+  /** Every scanner has said what it wants, and the fast path brings it. */
+  get isReady(): boolean {
+    return this.#kernel.isSubscribed && this.#grants === this.#kernel.grantsVersion;
+  }
+
   /** Counts, for people and for the end. */
   status(): Record<string, unknown> {
     const [host, net] = this.#ports;

@@ -198,6 +198,11 @@ export class NiKernel {
     return { connections: this.#streams.size, bytes: this.#streams.bytes };
   }
 
+  /** Every scanner has said what it wants. */
+  get isSubscribed(): boolean {
+    return this.#slots.every(({ session }) => session !== undefined && session.grants.length > 0);
+  }
+
   /** Something waits to be read by a scanner. */
   get hasNews(): boolean {
     return this.#slots.some(({ session }) => session !== undefined && session.out.length > 0);

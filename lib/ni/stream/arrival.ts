@@ -67,6 +67,11 @@ export class Arrival {
     this.#frame.direction = direction;
   }
 
+  /** It goes the other way. */
+  turn(direction: Direction): void {
+    this.#frame.direction = direction;
+  }
+
   /** It ends earlier now. Only for one that is a single frame. */
   shorten(end: number): void {
     this.#frame.wireLength -= this.#frame.end - end;

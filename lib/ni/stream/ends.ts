@@ -50,6 +50,13 @@ export class ConnectionEnds {
       this.#match(p, size, 0);
   }
 
+  /** Whether a packet between these ends is the client's. */
+  fromClient(p: Packet): boolean {
+    const [clientPort, serverPort] = [this.clientPort, this.serverPort];
+    if (clientPort !== serverPort) return p.sourcePort === clientPort;
+    return this.#match(p, 0, this.#size);
+  }
+
   /** The client's port. */
   get clientPort(): number {
     return u16(this.#bytes, 2 * this.#size);

@@ -278,6 +278,13 @@ export class StreamTable {
     const hash = this.#hash(p);
     let connection = this.#find(hash, p);
     const syn = (p.tcpFlags & (TCP.SYN | TCP.ACK)) === TCP.SYN;
+    if (connection !== undefined && !this.#comesFromItsSide(connection, p, arrival)) {
+      this.#alert(connection, "packet from the wrong side");
+      this.counters.rejected++;
+      if (connection.contained) arrival.drop();
+      else arrival.forward();
+      return;
+    }
     if (connection !== undefined && syn && this.#isReplaced(connection, p, arrival.direction)) {
       this.#remove(connection);
       connection = undefined;
@@ -302,6 +309,15 @@ export class StreamTable {
     if (connection.deadline === undefined) this.#timer(connection);
   }
 
+  /** Of a capture, the addresses tell the side; otherwise the side is known, and addresses may be forged. */
+  #comesFromItsSide({ client, ends }: Connection, p: Packet, arrival: Arrival): boolean {
+    const side = ends.fromClient(p) === (client === 0) ? "from-host" : "to-host";
+    if (side === arrival.direction) return true;
+    if (!this.#settings.replay) return false;
+    arrival.turn(side);
+    return true;
+  }
+
   #checksumsHold(p: Packet): boolean {
     if (!p.networkChecksumHolds()) return false;
     return p.transportChecksumHolds() || isUnfinished(p);
@@ -311,9 +327,9 @@ export class StreamTable {
   #isReplaced(connection: Connection, p: Packet, direction: Direction): boolean {
     const flow = connection.flows[direction === "from-host" ? 0 : 1];
     const same = flow.known && flow.base === ((p.sequence + 1) >>> 0);
-    if (same) return false;
-    const over = connection.state !== "open" && connection.state !== "opening";
-    return over || (flow.known && !connection.contained);
+    const isOver = connection.state !== "open" && connection.state !== "opening";
+    if (same) return isOver && !this.#settings.replay;
+    return isOver || (flow.known && !connection.contained);
   }
 
   #make(p: Packet, arrival: Arrival, hash: number, syn: boolean): Connection | undefined {
