@@ -194,8 +194,8 @@ export class NiKernel {
   }
 
   /** Connections that are remembered, and bytes that are held of them. */
-  get streamLoad(): { connections: number; bytes: number } {
-    return { connections: this.#streams.size, bytes: this.#streams.bytes };
+  get streamLoad(): { remembered: number; heldBytes: number } {
+    return { remembered: this.#streams.size, heldBytes: this.#streams.bytes };
   }
 
   /** Every scanner has said what it wants. */

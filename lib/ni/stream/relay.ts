@@ -33,6 +33,7 @@ let made = 0;
 export class Relay {
   readonly #connection: Connection;
   readonly #context: StreamContext;
+  #retransmitted = 0;
 
   constructor(connection: Connection, context: StreamContext) {
     this.#connection = connection;
@@ -192,6 +193,9 @@ export class Relay {
       }
     }
     for (const i of [0, 1] as const) this.#acknowledge(i);
+    const again = flows.reduce((sum, { sender }) => sum + (sender?.retransmitted ?? 0), 0);
+    this.#context.counters.retransmitted += again - this.#retransmitted;
+    this.#retransmitted = again;
     this.#context.timer(this.#connection);
   }
 
@@ -211,9 +215,7 @@ export class Relay {
     for (const flow of this.#connection.flows) {
       const { sender } = flow;
       if (sender?.deadline === undefined || sender.deadline > now) continue;
-      const before = sender.retransmitted;
       sender.timeout(now, this.#emitter(flow));
-      this.#context.counters.retransmitted += sender.retransmitted - before;
     }
     this.flush();
   }
