@@ -19,6 +19,7 @@ class FakeNi implements Ni {
   readonly decidedAt = new Map<number, number>();
   readonly alerts: Alert[] = [];
   wakeTime: number | undefined;
+  readonly streamLimit = 0;
   readonly #scanner = new CodeRed();
   #number = 0;
 
@@ -29,6 +30,9 @@ class FakeNi implements Ni {
 
   subscribe(filter: string, right: "read" | "contain"): number {
     return this.subscriptions.push({ filter, right }) - 1;
+  }
+  subscribeStreams(): number {
+    throw new Error("it reads frames only");
   }
   decide(number: number, verdict: "pass" | "cut"): void {
     assert.ok(!this.decisions.has(number), `frame ${number} was decided about twice`);

@@ -50,14 +50,14 @@ export class Flow {
 
   /** What the sender said at the handshake. */
   mss = 0;
-  scale = -1;
+  scale: number = -1;
   sackPermitted = false;
   synSeen = false;
   /** Time stamps: the sender's last one, and what its receiver compares with (RFC 7323, 4.3). */
   hasTimestamps = false;
   timestamp = 0;
   recent = 0;
-  recentAt = -Infinity;
+  recentAt: number = -Infinity;
   /** Hop limit of its first packet. */
   ttl = 0;
 
@@ -73,7 +73,7 @@ export class Flow {
   #writerFrame = 0;
   /** Its delivery, when the NI has taken it over. */
   sender: Sender | undefined;
-  readonly map = new EditMap();
+  readonly map: EditMap = new EditMap();
   /** Original bytes below were given to {@link sender}, or cut. */
   processed = 0;
   /** Ends of what its sender pushed and that is still to be sent. */

@@ -10,7 +10,7 @@ export class TcpOptions {
   /** Largest segment that the sender takes; 0 when it is not told. */
   mss = 0;
   /** Shift of the window; -1 when it is not told. */
-  scale = -1;
+  scale: number = -1;
   sackPermitted = false;
   hasTimestamps = false;
   /** Valid when {@link hasTimestamps}. */

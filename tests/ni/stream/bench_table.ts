@@ -121,6 +121,8 @@ export class Bench {
   readonly ended: [boolean, boolean] = [false, false];
   closedBy: string | undefined;
   opened = 0;
+  /** How often it was too late. */
+  late = 0;
   /** Passes everything at once. */
   passing: boolean;
   reader: StreamReader | undefined;
@@ -137,7 +139,7 @@ export class Bench {
       wants: () => true,
       interest: () => interest,
       readers: () => [this.#reader(interest === "contain")],
-      late: () => this.alerts.push("late"),
+      late: () => this.late++,
     }, {
       forward: (memory, start, end, direction) =>
         this.#leave(memory.data.slice(start, end), direction),

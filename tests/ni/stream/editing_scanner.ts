@@ -20,7 +20,7 @@ runScanner({
     const done: Record<Direction, number> = { "from-host": 0, "to-host": 0 };
     const decide = (direction: Direction, there: number, all: boolean) => {
       if (mode === "hold" && there >= HELD) {
-        console.error("holding");
+        Deno.stderr.writeSync(new TextEncoder().encode("holding\n"));
         return stream.more(direction);
       }
       if (mode === "pass") return stream.pass(direction, there);

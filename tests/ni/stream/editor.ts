@@ -45,8 +45,10 @@ export class Editor implements StreamReader {
 
   constructor(
     plans: readonly [EditPlan, EditPlan],
-    of: Editor["#of"],
-    later: Editor["#later"],
+    of: (reader: StreamReader) =>
+      | { connection: Connection; subscription: Subscription }
+      | undefined,
+    later: (milliseconds: number, run: () => void) => void,
     pause: () => number,
   ) {
     this.#plans = plans;

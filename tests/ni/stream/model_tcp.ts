@@ -58,6 +58,7 @@ export class ModelTcp {
   readonly #o: ModelOptions;
   readonly #packet = new Packet();
   #synNeedsAck = false;
+  #highest = 0;
 
   constructor(options: ModelOptions) {
     this.#o = options;
@@ -247,7 +248,9 @@ export class ModelTcp {
     const to = Math.min(end, at + size, Math.max(limit, at + 1));
     const fin = to === end ? TCP.FIN : 0;
     this.#send(at, TCP.ACK | fin | (to === end ? TCP.PSH : 0), to - at);
-    return to + (fin === 0 ? 0 : 1);
+    const next = to + (fin === 0 ? 0 : 1);
+    this.#highest = Math.max(this.#highest, next);
+    return next;
   }
 
   get #stamped(): boolean {
@@ -255,7 +258,8 @@ export class ModelTcp {
   }
 
   #ack(): void {
-    this.#send(this.#nxt, TCP.ACK, 0);
+    // Not from where it sends again: the other end would take that for old, and answer.
+    this.#send(Math.max(this.#nxt, this.#highest), TCP.ACK, 0);
   }
 
   #send(offset: number, flags: number, length: number): void {

@@ -123,7 +123,7 @@ Deno.test("streams: any loss, doubling and order give the same bytes, and packet
       }
       assert.equal(net.table.counters.relayed, 0);
     }),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
 });
 
@@ -135,6 +135,6 @@ Deno.test("streams: any cuts and injections give the edited stream, and a sender
         editPlan(network.server.length, server.cuts, server.injections, server.step),
       ]);
     }),
-    { numRuns: 250 },
+    { numRuns: 150 },
   );
 });

@@ -352,9 +352,9 @@ Deno.test("streams: who does not decide is told of, unless it waits for more", (
   assert.deepEqual(bench.alerts, []);
   bench.client({ at: 4, text: "evening" });
   bench.wait(4000);
-  assert.deepEqual(bench.alerts, []);
+  assert.equal(bench.late, 0);
   bench.wait(4000);
-  assert.ok(bench.alerts.includes("late"));
+  assert.ok(bench.late > 0);
 });
 
 Deno.test("streams: memory of one connection and of all is bounded, and nothing is lost by that", () => {
