@@ -123,9 +123,10 @@ export class Flow {
 
   /** How its sender's windows are to be shifted, when its receiver is `back`'s sender. */
   shift(back: Flow): number {
-    // Without the handshake nobody knows: what is too large only lets more in.
-    if (!this.synSeen && !back.synSeen) return MOST_SHIFT;
-    return this.scale >= 0 && back.scale >= 0 ? this.scale : 0;
+    const both = (!this.synSeen || this.scale >= 0) && (!back.synSeen || back.scale >= 0);
+    if (!both) return 0;
+    // Without its SYN nobody knows: what is too large only lets more in.
+    return this.synSeen && back.synSeen ? this.scale : MOST_SHIFT;
   }
 }
 
