@@ -83,6 +83,21 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/ni.ts"),
   },
   {
+    name: "console",
+    summary: "administer NIs and controllers, with a web page",
+    load: () => import("./lib/cli/console.ts"),
+  },
+  {
+    name: "alerts",
+    summary: "show what NIs have found",
+    load: () => import("./lib/cli/alerts.ts"),
+  },
+  {
+    name: "scanners",
+    summary: "show scanners and bring bundles of them to NIs",
+    load: () => import("./lib/cli/scanners.ts"),
+  },
+  {
     name: "capacity",
     summary: "show which pinholes a capture's multiport sessions would have needed",
     load: () => import("./lib/cli/capacity.ts"),

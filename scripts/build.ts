@@ -33,6 +33,7 @@ async function main(): Promise<void> {
     );
   }
   await bundleScanners();
+  await bundlePage();
   await bundle();
   const denort = values.backend === "launcher" ? undefined : await findDenort();
   switch (values.backend) {
@@ -65,6 +66,19 @@ async function bundleScanners(): Promise<void> {
   ]);
 }
 
+/** The console's page: its program, with all libraries in it, its style, and the page itself. */
+async function bundlePage(): Promise<void> {
+  await run([
+    Deno.execPath(),
+    ...["bundle", "--quiet", "--platform", "browser", "--minify"],
+    ...["--output", "dist/agent/console.js", "lib/admin/page/main.tsx"],
+  ]);
+  const styles = ["node_modules/uplot/dist/uPlot.min.css", "lib/admin/page/page.css"];
+  const style = styles.map((path) => Deno.readTextFileSync(path)).join("\n");
+  Deno.writeTextFileSync("dist/agent/console.css", style);
+  Deno.copyFileSync("lib/admin/page/page.html", "dist/agent/console.html");
+}
+
 /** main.ts and all it imports as one module, with build facts and assets in front. */
 async function bundle(): Promise<void> {
   const plain = "dist/.bundle.js";
@@ -79,6 +93,7 @@ async function bundle(): Promise<void> {
     assets: assets([
       ...["libdiaper-agent.so", "diaper-trace", "diaper-cage", "diaper-wrapper"],
       "diaper-scanners.js",
+      ...["console.html", "console.css", "console.js"],
     ]),
   };
   const prelude = `globalThis.__diaperBuild = ${JSON.stringify(info)};\n`;

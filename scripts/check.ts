@@ -41,7 +41,7 @@ function checks(): Check[] {
         deno,
         "check",
         "--quiet",
-        "main.ts",
+        ...["main.ts", "lib/admin/page/main.tsx"],
         ...sources(["lib", "drivers", "niapp", "scripts", "tests"]),
       ],
     },

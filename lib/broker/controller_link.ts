@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
-import { connect, Socket } from "node:net";
+import type { Buffer } from "node:buffer";
+import { Socket } from "node:net";
 import { libc } from "../sys/libc.ts";
 import type { ClientChannel } from "../sys/ssh2.d.ts";
-import { Client, KEY_TYPE, SSH_ALGORITHMS } from "../sys/ssh.ts";
+import { openSubsystem } from "../sys/ssh_client.ts";
 import { unixPair } from "../sys/unix_socket.ts";
 import { type ControllerAddress, controllerName } from "./known_controllers.ts";
 import { SUBSYSTEM } from "./remote_protocol.ts";
@@ -27,7 +27,6 @@ export interface LinkOptions {
   readonly log: (level: "info" | "warning" | "error", text: string) => void;
 }
 
-const STRANGER = "its host key is not the one that was pinned: this may be somebody else";
 /** Milliseconds that one controller has to answer before the next is tried. */
 const CONNECT_MS = 2000;
 const FIRST_PAUSE_MS = 50;
@@ -85,43 +84,21 @@ export class ControllerLink {
       return Promise.resolve("its host key is not known; run diaper enroll");
     }
     return new Promise((resolve) => {
-      const client = new Client();
-      let why = "the connection was closed";
-      let stranger = false;
-      const end = (text?: string) => {
-        if (stranger) why = STRANGER;
-        else if (text !== undefined) why = text;
-        client.end();
-        socket.destroy();
-      };
-      this.#end = end;
-      const timer = setTimeout(() => end("does not answer"), CONNECT_MS);
-      const socket = connect({ host: address.host, port: address.port, noDelay: true });
-      socket.on("error", (error) => end(error.message));
-      socket.on("close", () => {
-        clearTimeout(timer);
-        this.#end = undefined;
-        resolve(why);
-      });
-      client.on("error", (error) => end(error.message));
-      client.on("ready", () => {
-        client.subsys(SUBSYSTEM, (error, channel) => {
-          clearTimeout(timer);
-          if (error !== undefined) return end(error.message);
+      this.#end = openSubsystem({
+        ...address,
+        user: this.#options.user,
+        privateKey: this.#options.privateKey,
+        pins,
+        subsystem: SUBSYSTEM,
+        timeout: CONNECT_MS,
+      }, {
+        open: (channel, end) => {
           this.#said.delete(name);
           this.#join(channel, name, end);
-        });
-      });
-      client.connect({
-        sock: socket,
-        username: this.#options.user,
-        privateKey: this.#options.privateKey,
-        readyTimeout: CONNECT_MS,
-        keepaliveInterval: 0,
-        algorithms: { ...SSH_ALGORITHMS, serverHostKey: [KEY_TYPE] },
-        hostVerifier: (key: Buffer) => {
-          stranger = !pins.has(key.toString("base64"));
-          return !stranger;
+        },
+        ended: (why) => {
+          this.#end = undefined;
+          resolve(why);
         },
       });
     });

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isKey, KEY_TYPE } from "../sys/ssh_key.ts";
 
 /** Where a controller is. */
 export interface ControllerAddress {
@@ -16,8 +17,7 @@ export function controllerName(address: ControllerAddress): string {
   return `[${address.host}]:${address.port}`;
 }
 
-/** Algorithm of all keys of ours. */
-export const KEY_TYPE = "ssh-ed25519";
+export { isKey, KEY_TYPE };
 
 /**
  * Reads the pinned keys.
@@ -47,10 +47,4 @@ export function parseKnownControllers(text: string, file: string): Map<string, S
 /** The line that pins a controller's key. */
 export function knownControllerLine(address: ControllerAddress, key: string): string {
   return `${controllerName(address)} ${KEY_TYPE} ${key}`;
-}
-
-/** True for the base64 of an ed25519 public key in SSH's form. */
-export function isKey(base64: string): boolean {
-  // The length and name that every such key begins with.
-  return /^AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}$/.test(base64);
 }

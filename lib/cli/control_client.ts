@@ -5,14 +5,25 @@
  * @module
  */
 import type { Config } from "../controller/config.ts";
-import type { ControlRequest } from "../controller/control_protocol.ts";
 import { CliError, EXIT, type ExitCode } from "./exit.ts";
+
+/** A request, of whatever daemon: each has operations of its own. */
+export interface ControlRequest {
+  readonly op: string;
+  readonly [field: string]: unknown;
+}
 
 /** Longest line that a daemon sends, in octets. */
 const LONGEST_LINE = 1024 * 1024;
 /** Longest silence inside an answer, in milliseconds. A watch may be silent for ever. */
 const SILENCE_MS = 30_000;
 const NOT_UNDERSTOOD = "is the daemon of the same version? diaper version; then restart it";
+
+/** Where a daemon is asked. */
+export interface DaemonPlace extends Pick<Config, "run_dir" | "control_group"> {
+  /** Name of its socket; `control.sock` without it. */
+  readonly socket?: string;
+}
 
 /** A request that is under way. */
 export interface ControlAnswer extends AsyncIterable<unknown>, AsyncDisposable {
@@ -28,11 +39,11 @@ export interface ControlAnswer extends AsyncIterable<unknown>, AsyncDisposable {
  * was asked, breaks off, or says what cannot be understood.
  */
 export async function askDaemon(
-  config: Pick<Config, "run_dir" | "control_group">,
+  config: DaemonPlace,
   request: ControlRequest,
   silence: number = request.op === "watch" ? 0 : SILENCE_MS,
 ): Promise<ControlAnswer> {
-  const path = `${config.run_dir}/control.sock`;
+  const path = `${config.run_dir}/${config.socket ?? "control.sock"}`;
   const connection = await connect(path, config.control_group);
   try {
     await send(connection, request);
@@ -49,7 +60,7 @@ export async function askDaemon(
  * @throws {CliError} as {@link askDaemon}, and when it is not one.
  */
 export async function askForOne(
-  config: Pick<Config, "run_dir" | "control_group">,
+  config: DaemonPlace,
   request: ControlRequest,
 ): Promise<unknown> {
   const items: unknown[] = [];

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { type Document, isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { type IpRange, parseIp, prefixRange } from "../net/ip.ts";
 import type { Protocol } from "../pinhole/pinhole.ts";
+import { ConfigError, parseYaml } from "./yaml_file.ts";
 
 /** Where the configuration is looked for when none is named. */
 export const DEFAULT_CONFIG = "/etc/diaper/diaper.yaml";
@@ -172,23 +172,7 @@ const schema = z.strictObject({
 /** A checked configuration; times in seconds. */
 export type Config = z.infer<typeof schema>;
 
-/** One thing that is wrong with a configuration. Lines and columns count from 1. */
-export interface ConfigProblem {
-  readonly file: string;
-  readonly line: number;
-  readonly column: number;
-  readonly message: string;
-}
-
-/** A configuration that cannot be used. */
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-  readonly problems: readonly ConfigProblem[];
-  constructor(problems: readonly ConfigProblem[]) {
-    super(problems.map((p) => `${p.file}:${p.line}:${p.column}: ${p.message}`).join("\n"));
-    this.problems = problems;
-  }
-}
+export { ConfigError, type ConfigProblem } from "./yaml_file.ts";
 
 /**
  * Reads a configuration.
@@ -197,28 +181,7 @@ export class ConfigError extends Error {
  * @throws {ConfigError} with everything that is wrong with it.
  */
 export function parseConfig(text: string, file: string): Config {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const at = (offset: number, message: string): ConfigProblem => {
-    const { line, col } = lines.linePos(offset);
-    return { file, line: Math.max(1, line), column: Math.max(1, col), message };
-  };
-  if (document.errors.length > 0) {
-    throw new ConfigError(document.errors.map((e) => at(e.pos[0], e.message)));
-  }
-  const result = schema.safeParse(plain(document, at) ?? {});
-  if (result.success) return result.data;
-  throw new ConfigError(result.error.issues.flatMap((issue) => {
-    const name = issue.path.join(".");
-    const offset = offsetOf(document.contents, issue.path);
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => {
-        const where = [...issue.path, key];
-        return at(offsetOf(document.contents, where, true), `${where.join(".")}: unknown key`);
-      });
-    }
-    return [at(offset, `${name === "" ? "" : `${name}: `}${issue.message}`)];
-  }));
+  return parseYaml(schema, text, file);
 }
 
 /**
@@ -239,34 +202,4 @@ export function loadConfig(file: string | undefined): { config: Config; file: st
     const why = error instanceof Error ? error.message : String(error);
     throw new ConfigError([{ file: path, line: 1, column: 1, message: `cannot be read: ${why}` }]);
   }
-}
-
-/** The document as plain values; aliases may not make it grow without end. */
-function plain(document: Document, at: (offset: number, text: string) => ConfigProblem): unknown {
-  try {
-    return document.toJS({ maxAliasCount: 10 });
-  } catch (error) {
-    throw new ConfigError([at(0, error instanceof Error ? error.message : String(error))]);
-  }
-}
-
-/**
- * Where in the text a value stands (or its key), or the nearest thing around it that does stand there.
- */
-function offsetOf(root: unknown, path: readonly PropertyKey[], key = false): number {
-  let node = root;
-  let offset = 0;
-  for (const [i, step] of path.entries()) {
-    if (isMap(node)) {
-      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === step);
-      if (pair === undefined || !isPair(pair)) break;
-      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
-      if (key && i === path.length - 1) break;
-      node = pair.value;
-    } else if (isNode(node) && "items" in node && Array.isArray(node.items)) {
-      node = node.items[step as number];
-    } else break;
-    if (isNode(node) && node.range) offset = node.range[0];
-  }
-  return offset;
 }

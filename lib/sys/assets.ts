@@ -46,6 +46,15 @@ export function wrapperBinary(): Uint8Array<ArrayBuffer> {
   return asset(WRAPPER);
 }
 
+/**
+ * A file of the console's page: `console.html`, `console.css` or `console.js`.
+ *
+ * @throws {AssetError} in a source tree where it was not built.
+ */
+export function pageAsset(name: string): Uint8Array<ArrayBuffer> {
+  return asset(name);
+}
+
 function asset(name: string): Uint8Array<ArrayBuffer> {
   const build = buildInfo();
   if (build !== undefined) {

@@ -7,6 +7,7 @@ import "./dirname.ts";
 import { createHash } from "node:crypto";
 // @ts-types="./ssh2.d.ts"
 import ssh2 from "ssh2";
+import { KEY_TYPE } from "./ssh_key.ts";
 
 /** The library's client. */
 export const Client: typeof ssh2.Client = ssh2.Client;
@@ -15,8 +16,7 @@ export const Server: typeof ssh2.Server = ssh2.Server;
 /** The library's ways with keys. */
 export const utils: typeof ssh2.utils = ssh2.utils;
 
-/** The one kind of key. */
-export const KEY_TYPE: string = "ssh-ed25519";
+export { KEY_TYPE };
 
 /**
  * What both ends offer. aes128-gcm comes first: with the processor's own instructions it is the fastest.

@@ -7,6 +7,7 @@ const DIRECTORY = fileURLToPath(new URL("../../docs/man", import.meta.url));
 const PAGES = [
   "diaper.8",
   "diaper-controller.8",
+  "diaper-console.8",
   "diaper-run.1",
   "diaper.yaml.5",
   "diaper-policy.5",
@@ -55,9 +56,11 @@ async function allVerbs(): Promise<string[]> {
   return (await Promise.all(nested)).flat();
 }
 
-const HAS_SUBCOMMANDS = ["controller", "enforcer", "lab", "pinhole", "policy", "wrap"];
+const HAS_SUBCOMMANDS = [
+  ...["console", "controller", "enforcer", "lab", "pinhole", "policy", "scanners", "wrap"],
+];
 /** Those that do something without a subcommand too. */
-const VERBS_THEMSELVES = ["controller"];
+const VERBS_THEMSELVES = ["console", "controller"];
 
 const hasMandoc = (() => {
   try {

@@ -64,7 +64,7 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
   },
   "lib/admin/": {
     rooms: ["lib/net/", "lib/pinhole/", "lib/sys/"],
-    packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
+    packages: ["node:*", "zod", "yaml", "@logtape/logtape", "hono", "postgres"],
     reason: "administration talks to the others over the network only",
   },
   "lib/cli/": {

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** Connections of one address at once. */
+/** Connections of one address at once, when nothing else is said. */
 const AT_ONCE = 20;
 /** Connections of all at once. */
 const IN_ALL = 2000;
@@ -25,13 +25,19 @@ interface Record {
 /** Counts connections and failures by address. Times are milliseconds since the epoch. */
 export class LoginLimits {
   readonly #records = new Map<string, Record>();
+  readonly #atOnce: number;
   #open = 0;
+
+  /** @param atOnce connections of one address at once. */
+  constructor(atOnce = AT_ONCE) {
+    this.#atOnce = atOnce;
+  }
 
   /** Counts a connection when it may be; each one is to be taken back by {@link leave}. */
   admit(address: string, now: number): boolean {
     const record = this.#records.get(address) ?? this.#add(address, now);
     if (record === undefined || this.#open >= IN_ALL) return false;
-    if (record.open >= AT_ONCE || now < record.until) return false;
+    if (record.open >= this.#atOnce || now < record.until) return false;
     record.open++;
     this.#open++;
     return true;

@@ -1,0 +1,87 @@
+/**
+ * YAML files that are checked by a schema, with errors at file:line:column.
+ *
+ * @module
+ */
+import { type Document, isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from "yaml";
+import type { z } from "zod";
+
+/** One thing that is wrong with a configuration. Lines and columns count from 1. */
+export interface ConfigProblem {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+}
+
+/** A configuration that cannot be used. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly problems: readonly ConfigProblem[];
+  constructor(problems: readonly ConfigProblem[]) {
+    super(problems.map((p) => `${p.file}:${p.line}:${p.column}: ${p.message}`).join("\n"));
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads a file's text.
+ *
+ * @param schema what may stand there; nothing is an empty object.
+ * @param file its name, for messages.
+ * @throws {ConfigError} with everything that is wrong with it.
+ */
+export function parseYaml<T>(schema: z.ZodType<T>, text: string, file: string): T {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const at = (offset: number, message: string): ConfigProblem => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(1, line), column: Math.max(1, col), message };
+  };
+  if (document.errors.length > 0) {
+    throw new ConfigError(document.errors.map((e) => at(e.pos[0], e.message)));
+  }
+  const result = schema.safeParse(plain(document, at) ?? {});
+  if (result.success) return result.data;
+  throw new ConfigError(result.error.issues.flatMap((issue) => {
+    const name = issue.path.join(".");
+    const offset = offsetOf(document.contents, issue.path);
+    if (issue.code === "unrecognized_keys") {
+      return issue.keys.map((key) => {
+        const where = [...issue.path, key];
+        return at(offsetOf(document.contents, where, true), `${where.join(".")}: unknown key`);
+      });
+    }
+    return [at(offset, `${name === "" ? "" : `${name}: `}${issue.message}`)];
+  }));
+}
+
+/** The document as plain values; aliases may not make it grow without end. */
+function plain(document: Document, at: (offset: number, text: string) => ConfigProblem): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 10 });
+  } catch (error) {
+    throw new ConfigError([at(0, error instanceof Error ? error.message : String(error))]);
+  }
+}
+
+/**
+ * Where in the text a value stands (or its key), or the nearest thing around it that does stand there.
+ */
+function offsetOf(root: unknown, path: readonly PropertyKey[], key = false): number {
+  let node = root;
+  let offset = 0;
+  for (const [i, step] of path.entries()) {
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === step);
+      if (pair === undefined || !isPair(pair)) break;
+      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
+      if (key && i === path.length - 1) break;
+      node = pair.value;
+    } else if (isNode(node) && "items" in node && Array.isArray(node.items)) {
+      node = node.items[step as number];
+    } else break;
+    if (isNode(node) && node.range) offset = node.range[0];
+  }
+  return offset;
+}
