@@ -28,6 +28,7 @@ interface NiOptions {
   readonly prevent?: string[];
   readonly hostNet?: string[];
   readonly events: EventKind[];
+  readonly console?: string;
   readonly json?: boolean;
 }
 
@@ -61,6 +62,7 @@ export function register(parent: Command): void {
       prefixes,
     )
     .option("--events <kinds>", `kinds of events to print: ${EVENTS.join(",")}`, kinds, ["alert"])
+    .option("--console <file>", "report to a console, as this file says")
     .option("--json", "print JSON lines")
     .addHelpText(
       "after",
@@ -120,7 +122,7 @@ async function ni(options: NiOptions): Promise<void> {
       prevent,
       scanners,
       hostNetworks: options.hostNet ?? [],
-    }, (event) => show(event, options));
+    }, (event) => show(event, options), options.console);
   }
   const result = withAdvice(() =>
     runOffline({

@@ -23,7 +23,7 @@ import { readSecret, writeSecret } from "./key_files.ts";
 export interface NiConsoleParts {
   /** Puts a bundle's scanners and rules in force; undefined: the NI's own. @throws {Error} nothing was changed then. */
   readonly apply: (bundle: Bundle | undefined) => Promise<void>;
-  readonly status: () => Promise<Record<string, unknown>>;
+  readonly status: () => Promise<Record<string, unknown>> | Record<string, unknown>;
   /** Contains a host; undefined: orders are refused. */
   readonly order: ((order: ContainmentOrder) => Promise<Outcome> | Outcome) | undefined;
   /** Takes a whole configuration of the NI; undefined: refused. */
