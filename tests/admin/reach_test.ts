@@ -93,10 +93,8 @@ Deno.test({
         "",
       ].join("\n"),
     );
-    const gateway = (await net.must("cat", ["/sys/class/net/ni0/address"])).trim().replaceAll(
-      ":",
-      "",
-    );
+    const link = await net.must("ip", ["-o", "link", "show", "ni0"]);
+    const gateway = (/link\/ether (\S+)/.exec(link)?.[1] ?? "").replaceAll(":", "");
     const blast = async (source: string): Promise<{ sent: number; seen: number }> => {
       const counter = box.spawn("python3", ["-c", COUNT, "eth0"]);
       await counter.waitForLine(/counting/);
