@@ -6,6 +6,16 @@
  * @module
  */
 
+/** From so many bytes on, a view is worth its price. */
+const WIDE = 64;
+let lastView: DataView = new DataView(new ArrayBuffer(0));
+
+/** A view of an array's memory: mostly the same again and again. */
+function viewOf({ buffer }: Uint8Array): DataView {
+  if (lastView.buffer !== buffer) lastView = new DataView(buffer);
+  return lastView;
+}
+
 /**
  * Adds 16-bit words in network order to a sum. An odd last byte counts as if a zero followed.
  *
@@ -13,6 +23,22 @@
  */
 export function addWords(sum: number, data: Uint8Array, start: number, end: number): number {
   let i = start;
+  if (end - start >= WIDE) {
+    // Four bytes at once; halves are kept apart, since they may not carry into each other.
+    const view = viewOf(data);
+    const offset = data.byteOffset;
+    const stop = offset + end - 3;
+    let high = 0;
+    let low = 0;
+    let at = offset + start;
+    for (; at < stop; at += 4) {
+      const word = view.getInt32(at);
+      high += word >>> 16;
+      low += word & 0xffff;
+    }
+    sum += high + low;
+    i = at - offset;
+  }
   for (; i + 1 < end; i += 2) {
     sum += ((data[i] as number) << 8) | (data[i + 1] as number);
   }

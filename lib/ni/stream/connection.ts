@@ -562,8 +562,9 @@ export class Connection {
     if ((p.tcpFlags & TCP.ACK) === 0) return true;
     if (!back.known) back.begin(p.acknowledgement);
     const window = p.window * 2 ** flow.shift(back);
-    if (this.relay !== undefined) {
-      return this.relay.acknowledged(back, p.acknowledgement, window, options, bare);
+    const { relay } = this;
+    if (relay !== undefined) {
+      return relay.acknowledged(back, p.acknowledgement, window, options, bare);
     }
     const ack = back.offset(p.acknowledgement, back.bytes.next);
     if (ack > back.top) {
@@ -572,6 +573,13 @@ export class Connection {
         return false;
       }
       // A capture without these packets, or before them.
+    }
+    // What waits here was acknowledged long ago when it was captured: the capture cannot be followed any more.
+    if (this.#context.settings.replay && this.contained && ack > back.forwarded) {
+      const begun = this.#relayed();
+      if (begun !== undefined) {
+        return begun.acknowledged(back, p.acknowledgement, window, options, bare);
+      }
     }
     if (ack > back.acked) back.acked = Math.min(ack, Math.max(back.top, back.acked));
     if (ack + window > (back.edge ?? -1)) back.edge = ack + window;
@@ -759,12 +767,13 @@ export class Connection {
   }
 
   /** From now on the kernel writes the packets. */
-  #relayed(): void {
-    if (this.relay !== undefined || this.state !== "open") return;
+  #relayed(): Relay | undefined {
+    if (this.relay !== undefined || this.state !== "open") return this.relay;
     this.relay = new Relay(this, this.#context);
     this.#context.counters.relayed++;
     this.relay.begin();
     this.#context.timer(this);
+    return this.relay;
   }
 
   /** Gets more from a sender that waits for an acknowledgement. */

@@ -34,6 +34,8 @@ export interface StreamInjection {
 export class Flow {
   /** Something of its sender was seen. */
   known = false;
+  /** Of a capture: which checksums hold at all. */
+  checked: { readonly network: boolean; readonly transport: boolean } | undefined;
   /** Sequence number of offset 0. */
   base = 0;
   readonly bytes: Reassembly;
@@ -81,6 +83,8 @@ export class Flow {
   /** What its sender was told that the receiver has, and may be sent. */
   ackSent = 0;
   edgeSent = 0;
+  /** Of a capture: the same as {@link ackSent}, in the edited stream. */
+  ackEdited = 0;
   /** An acknowledgement is due to its sender, whatever it says. */
   ackDue = false;
   /** Its sender waits for an answer to a probe, which is the receiver's. */

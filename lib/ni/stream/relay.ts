@@ -89,7 +89,7 @@ export class Relay {
     bare: boolean,
   ): boolean {
     const sender = flow.sender as Sender;
-    if (this.#context.settings.replay) return this.#replayed(flow, sender, acknowledgement, window);
+    if (this.#context.settings.replay) return this.#replayed(flow, acknowledgement, window);
     const ack = flow.offset(acknowledgement, sender.una);
     const sacked: Range[] = [];
     for (let i = 0; i < options.sackBlocks; i++) {
@@ -109,16 +109,21 @@ export class Relay {
   }
 
   /** Over a capture: the receiver that was told nothing of changes has what belongs to what it has acknowledged. */
-  #replayed(flow: Flow, sender: Sender, acknowledgement: number, window: number): boolean {
+  #replayed(flow: Flow, acknowledgement: number, window: number): boolean {
     const original = flow.offset(acknowledgement, flow.bytes.next);
     if (original > flow.top) return false;
     flow.edge = Math.max(flow.edge ?? 0, original + window);
-    const end = flow.map.toEdited(Math.min(original, flow.processed));
-    const fin = flow.finAt !== undefined && original > flow.finAt && sender.fin ? 1 : 0;
+    flow.acked = Math.max(flow.acked, original);
+    return true;
+  }
+
+  /** Of that, what has left is acknowledged now: in a capture that is written, nothing comes before its time. */
+  #replay(flow: Flow, sender: Sender): void {
+    const end = flow.map.toEdited(Math.min(flow.acked, flow.processed));
+    const fin = flow.finAt !== undefined && flow.acked > flow.finAt && sender.fin ? 1 : 0;
     const ack = Math.min(end + fin, sender.sent);
     sender.acknowledge(ack, Infinity, [], false, this.#context.now, this.#emitter(flow));
     flow.map.forget(sender.una);
-    return true;
   }
 
   /** A segment came from a stream's sender. */
@@ -184,11 +189,12 @@ export class Relay {
   /** Sends what can be sent, and the acknowledgements that are due. */
   flush(): void {
     const { flows, state } = this.#connection;
-    const { now } = this.#context;
+    const { now, settings: { replay } } = this.#context;
     if (state === "open") {
       for (const i of [0, 1] as const) {
         const flow = flows[i];
         flow.sender?.send(now, this.#emitter(flow));
+        if (replay && flow.sender !== undefined) this.#replay(flow, flow.sender);
         if (flow.sender?.gaveUp === true) return this.#connection.kill();
       }
     }
@@ -280,7 +286,16 @@ export class Relay {
     return Math.max(flow.ackSent, acked);
   }
 
+  /** The acknowledgement's offset. In a capture there is one view of a connection, that of the edited streams. */
+  #acknowledged(flow: Flow): number {
+    if (flow.sender === undefined || !this.#context.settings.replay) return flow.ackSent;
+    flow.ackEdited = flow.sender.una;
+    return flow.ackEdited;
+  }
+
   #forges(flow: Flow): boolean {
+    // Neither end of a capture waits for anything.
+    if (this.#context.settings.replay) return false;
     const { flows } = this.#connection;
     return this.#connection.wants(flow === flows[0] ? 0 : 1) >
       Math.min(flow.ackSent, flow.bytes.next);
@@ -309,7 +324,9 @@ export class Relay {
     const wide = opened > 0 && (flow.edgeSent - flow.top < this.#mss(i) || opened >= MOST_WINDOW);
     // As long as the receiver has not got all, what is missing would seem to be more than it is.
     const due = flow.ackDue && !missing;
-    if (acked <= flow.ackSent && !wide && !due) return;
+    const { replay } = this.#context.settings;
+    if (replay && (flow.sender?.una ?? 0) <= flow.ackEdited) return;
+    if (!replay && acked <= flow.ackSent && !wide && !due) return;
     const back = this.#connection.flows[1 - i] as Flow;
     const place = back.sender?.sent ?? Math.max(back.forwarded, back.acked);
     this.#write(back, back.sequence(place), TCP.ACK, 0, 0, flow);
@@ -356,7 +373,7 @@ export class Relay {
     if (payload > 0) flow.sender?.store.copy(from, to, scratch, at + writer.size(options.length));
     const end = writer.write(scratch, at, {
       sequence,
-      acknowledgement: back.sequence(back.ackSent),
+      acknowledgement: back.sequence(this.#acknowledged(back)),
       flags,
       window: (flags & TCP.RST) !== 0 ? 0 : Math.min(MOST_WINDOW, Math.floor(room / 2 ** shift)),
       options,
