@@ -5,6 +5,7 @@
  * @module
  */
 import { cageCommand } from "../sys/cage.ts";
+import { mailTexts } from "./mail_texts.ts";
 import type { ScannerRights } from "./rights.ts";
 
 /** Rights and bounds that are not told. */
@@ -27,6 +28,21 @@ const BUILT_IN: Readonly<Record<string, Partial<ScannerRights> & { readonly summ
     summary: "worms: many connections to addresses that no name was translated to",
     read: ["port 53", "tcp"],
     contain: ["tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn", "ip6"],
+  },
+  email: {
+    summary: "infected attachments of mail over SMTP, POP3 and IMAP",
+    streams: { read: [], contain: ["tcp dst port 25 or 110 or 143 or 587"] },
+    injections: mailTexts(),
+    // What nobody looked at is not to arrive.
+    onFailure: "closed",
+    // Mail comes in bursts, and is read in the time that it takes to come.
+    cpu: 100,
+  },
+  http: {
+    summary: "HTTP requests that carry known buffer overflows",
+    streams: { read: [], contain: ["tcp dst port 80"] },
+    onFailure: "closed",
+    cpu: 100,
   },
 };
 

@@ -33,7 +33,7 @@ export function mailTexts(): Injection[] {
 
 function named(kind: string, text: string): Injection {
   const frame = new TextEncoder().encode(text);
-  return { name: `${kind}:${frame.length}`, frame };
+  return { name: `${kind}:${frame.length}`, frame, kind: "stream" };
 }
 
 /** Blank lines of so many bytes together. */

@@ -76,6 +76,18 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
       ended: undefined,
     });
     this.#sides = { client: side(stream.clientDirection), server: side(other) };
+    this.#passAhead();
+  }
+
+  /** A side that never sends a message, and of which nothing is taken out, need not wait for this scanner. */
+  #passAhead(): void {
+    const { starttls, chunking } = this.#tools.options;
+    if (starttls !== "pass" || chunking !== "pass") return;
+    const name = { smtp: "server", pop3: "client", imap: undefined } as const;
+    const side = name[this.#exchange.protocol];
+    if (side === undefined) return;
+    this.#sides[side].told = Infinity;
+    this.#stream.pass(this.#sides[side].direction);
   }
 
   get #limit(): number {

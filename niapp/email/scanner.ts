@@ -77,9 +77,9 @@ export class EmailScanner implements Scanner {
   }
 }
 
-/** Without checks nothing has to be understood: what a scanner costs that does nothing. */
+/** Without checks nothing has to be understood: everything is read, and nothing held. */
 function passing(stream: Stream): StreamHandler {
-  return {
-    data: ({ direction, offset, bytes }) => stream.pass(direction, offset + bytes.length),
-  };
+  stream.pass("from-host");
+  stream.pass("to-host");
+  return { data: () => {} };
 }
