@@ -81,6 +81,8 @@ const ACK_MS = 250;
 const BURST_SECONDS = 20;
 /** Octets of a peer's state. */
 const LARGEST_STATE = 64 * 1024;
+/** Octets that a controller may leave unread before it is told of no more alerts. */
+const MOST_UNREAD = 4 * 1024 * 1024;
 /** Pinholes of one controller. */
 const MOST_PINHOLES = 200_000;
 
@@ -492,7 +494,20 @@ export class Console {
       }, ACK_MS);
     }
     this.#settle(batch);
-    if (stored.length > 0) { for (const w of this.#watchers) w.alerts?.(stored); }
+    if (stored.length === 0) return;
+    this.#tellControllers(stored);
+    for (const w of this.#watchers) w.alerts?.(stored);
+  }
+
+  /** Controllers may react to alerts (docs/protocols/console.md); to one that does not read nothing is owed. */
+  #tellControllers(alerts: readonly StoredAlert[]): void {
+    for (const { peer, session } of this.#known.values()) {
+      if (peer.role !== "controller" || session?.ready !== true) continue;
+      for (const { ni, id, event } of alerts) {
+        if (session.wire.backlog > MOST_UNREAD) break;
+        session.wire.send({ op: "alert", ni, id, event } satisfies ConsoleMessage);
+      }
+    }
   }
 
   #acknowledge(session: Session): void {

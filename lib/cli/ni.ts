@@ -113,16 +113,20 @@ async function ni(options: NiOptions): Promise<void> {
   }));
   if (inline) {
     const { runInline } = await import("./ni_inline.ts");
-    return await runInline({
-      host: options.host as string,
-      net: options.net as string,
-      onExit: options.onExit,
-      userSpace: options.userSpace === true,
-      reconstruct: options.reconstruct ?? [],
-      prevent,
-      scanners,
-      hostNetworks: options.hostNet ?? [],
-    }, (event) => show(event, options), options.console);
+    return await runInline(
+      {
+        host: options.host as string,
+        net: options.net as string,
+        onExit: options.onExit,
+        userSpace: options.userSpace === true,
+        reconstruct: options.reconstruct ?? [],
+        prevent,
+        scanners,
+        hostNetworks: options.hostNet ?? [],
+      },
+      (event) => show(event, options),
+      options.console,
+    );
   }
   const result = withAdvice(() =>
     runOffline({

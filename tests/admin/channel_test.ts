@@ -105,6 +105,101 @@ Deno.test("console: an NI whose console has another key than the pinned one does
   assert.equal(ni.spooled.state.waiting, 1);
 });
 
+Deno.test("console: a controller tells of its pinholes, and is told of alerts and orders", async () => {
+  await using test = await TestConsole.start({
+    ni1: "hosts=192.0.2.0/24",
+    gate: "role=controller",
+  });
+  const told: string[] = [];
+  const pinhole = {
+    ...{
+      id: 7,
+      proto: "tcp",
+      source: "198.51.100.7",
+      source_port: null,
+      destination: "192.0.2.10",
+    },
+    ...{ destination_port: 50_000, state: "open", delegate: "ftpd", user: "alice", program: null },
+    ...{ opened_at: null, expires_at: null, rule: "site.policy:3" },
+  };
+  const gate = await test.ni("gate", {
+    role: "controller",
+    handlers: {
+      connected: () => gate.pinholes([pinhole, { ...pinhole, id: 8 }], [], true),
+      alert: (ni, _id, event) => {
+        told.push(`${ni} ${(event["alert"] as { signature: string }).signature}`);
+      },
+      order: ({ verb, host }) => {
+        told.push(`${verb} ${host}`);
+        return { ok: true, why: "done" };
+      },
+    },
+  });
+  await gate.start();
+  await test.until(() => test.daemon.console.pinholes().length === 2 || undefined, "pinholes");
+  gate.pinholes([], [8], false);
+  await test.until(() => test.daemon.console.pinholes().length === 1 || undefined, "one pinhole");
+  assert.deepEqual(test.daemon.console.pinholes(), [{ ...pinhole, controller: "gate" }]);
+  const ni = await test.ni("ni1");
+  await ni.start();
+  ni.alert(alertEvent("worm"));
+  await test.until(() => told[0], "alert at the controller");
+  const order = {
+    id: crypto.randomUUID(),
+    verb: "block",
+    host: "192.0.2.10",
+    lifetime: 60,
+    reason: "a test",
+    owner: "alice",
+    issued_at: new Date().toISOString(),
+  } as const;
+  assert.deepEqual(test.daemon.console.order(order, undefined), ["ni1", "gate"]);
+  await test.until(
+    () => test.daemon.console.state.orders(true, 10).every((o) => o.state !== "sent") || undefined,
+    "answers",
+  );
+  assert.deepEqual(told, ["ni1 worm", "block 192.0.2.10"]);
+  const states = test.daemon.console.state.orders(true, 10).map((o) => [o.peer, o.state, o.why]);
+  assert.deepEqual(states.sort(), [
+    ["gate", "done", "done"],
+    ["ni1", "refused", "this peer contains no hosts"],
+  ]);
+});
+
+Deno.test("console: an order waits for an NI that is away, and is carried out once", async () => {
+  await using test = await TestConsole.start({ ni1: "hosts=192.0.2.0/24" });
+  const order = (verb: "slow" | "allow", lifetime: number) => ({
+    id: crypto.randomUUID(),
+    verb,
+    host: "192.0.2.10",
+    lifetime,
+    reason: "a test",
+    owner: "alice",
+    issued_at: new Date().toISOString(),
+  });
+  test.daemon.console.order(order("slow", 3600), undefined);
+  let times = 0;
+  const ni = await test.ni("ni1", {
+    handlers: {
+      order: () => {
+        times++;
+        return { ok: true, why: "" };
+      },
+    },
+  });
+  await ni.start();
+  const states = () => test.daemon.console.state.orders(true, 10).map((o) => o.state);
+  await test.until(() => states()[0] === "done" || undefined, "answer");
+  // As if the answer had been lost on its way.
+  test.daemon.console.state.db.exec("UPDATE orders SET state = 'sent'");
+  await test.shut();
+  await test.open();
+  await test.until(() => states()[0] === "done" || undefined, "answer again");
+  assert.equal(times, 1);
+  test.daemon.console.order(order("allow", 60), undefined);
+  assert.deepEqual(states(), [], "the newest order about a host is the one that holds");
+});
+
 /** A peer that says what a test wants. */
 async function hostile(test: TestConsole, name: string) {
   const received: Record<string, unknown>[] = [];
