@@ -73,7 +73,7 @@ const MOST_WAITING = 32 * 1024 * 1024;
 /** Alerts written at once. */
 const BATCH = 2000;
 /** Milliseconds that alerts wait for others to be written with. */
-const GATHER_MS = 20;
+const GATHER_MS = 40;
 /** A peer is told what is kept after so many alerts, or so many milliseconds: each word costs both sides. */
 const ACK_EVERY = 200;
 const ACK_MS = 250;

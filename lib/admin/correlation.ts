@@ -22,8 +22,9 @@ const MOST_HOSTS = 10_000;
 const CHAIN = 3;
 /** Targets of one alert that are looked at. */
 const MOST_TARGETS = 64;
-/** Milliseconds between two looks at what is over, and two writes. */
+/** Milliseconds between two looks at what is over, and between two writes of what grows. */
 const TICK_MS = 500;
+const SAVE_MS = 2000;
 
 interface Finding {
   readonly hosts: Map<string, number>;
@@ -41,6 +42,7 @@ interface Open {
   alerts: number;
   readonly hosts: Set<string>;
   changed: boolean;
+  saved: number;
   told: number;
 }
 
@@ -54,6 +56,8 @@ export class Correlation {
   readonly #reached = new Map<string, { from: string; at: number; chain: Open }>();
   readonly #open = new Set<Open>();
   readonly #timer: ReturnType<typeof setInterval>;
+  /** A transaction is open. */
+  #writing = false;
 
   /** @param tell called when an outbreak begins and when it has grown. */
   constructor(
@@ -67,7 +71,13 @@ export class Correlation {
     // Those that go on are gone on with, rather than told of again.
     for (const o of state.outbreaks(200)) {
       if (o.last + options.within < Date.now()) continue;
-      const open = { ...o, hosts: new Set(o.hosts), changed: false, told: o.hosts.length };
+      const open = {
+        ...o,
+        hosts: new Set(o.hosts),
+        changed: false,
+        saved: 0,
+        told: o.hosts.length,
+      };
       this.#open.add(open);
       if (o.kind === "same-finding") {
         this.#findings.set(o.signature, {
@@ -85,10 +95,12 @@ export class Correlation {
 
   /** Takes alerts in the order in which they were kept. */
   alerts(alerts: readonly StoredAlert[]): void {
-    for (const alert of alerts) {
-      this.#sameFinding(alert);
-      this.#chain(alert);
-    }
+    this.#together(() => {
+      for (const alert of alerts) {
+        this.#sameFinding(alert);
+        this.#chain(alert);
+      }
+    });
   }
 
   /** Forgets what is over, and keeps what has changed. @param now milliseconds since the epoch. */
@@ -99,16 +111,35 @@ export class Correlation {
       if (finding.hosts.size === 0) this.#findings.delete(signature);
     }
     for (const [host, { at }] of this.#reached) if (at + within < now) this.#reached.delete(host);
-    for (const open of this.#open) {
-      if (open.changed) this.#save(open);
-      if (open.last + within < now) this.#open.delete(open);
-    }
+    this.#together(() => {
+      for (const open of this.#open) {
+        const over = open.last + within < now;
+        if (open.changed && (over || open.saved + SAVE_MS <= now)) this.#save(open);
+        if (over) this.#open.delete(open);
+      }
+    });
   }
 
   /** Keeps what has changed, and ends. */
   close(): void {
     clearInterval(this.#timer);
-    for (const open of this.#open) if (open.changed) this.#save(open);
+    this.#together(() => {
+      for (const open of this.#open) if (open.changed) this.#save(open);
+    });
+  }
+
+  /** Does work whose writes are one transaction: each one waits for the disk. */
+  #together(work: () => void): void {
+    const { db } = this.#state;
+    try {
+      work();
+      if (this.#writing) db.exec("COMMIT");
+    } catch (error) {
+      if (this.#writing) db.exec("ROLLBACK");
+      throw error;
+    } finally {
+      this.#writing = false;
+    }
   }
 
   #sameFinding(alert: StoredAlert): void {
@@ -178,6 +209,7 @@ export class Correlation {
       alerts: 0,
       hosts: new Set(),
       changed: false,
+      saved: 0,
       told: 0,
     };
   }
@@ -198,6 +230,9 @@ export class Correlation {
 
   #save(open: Open): void {
     const isNew = open.id === undefined;
+    if (!this.#writing) this.#state.db.exec("BEGIN IMMEDIATE");
+    this.#writing = true;
+    open.saved = Date.now();
     const { kind, signature, first, last, alerts } = open;
     const hosts = [...open.hosts];
     open.id = this.#state.saveOutbreak({
