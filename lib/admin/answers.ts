@@ -22,6 +22,8 @@ export interface AnswerSources {
   readonly name: string;
   readonly url: () => string | undefined;
   readonly outputs: () => OutputStatus[];
+  /** Pinholes of controllers on this host. */
+  readonly pinholes: () => Promise<readonly Record<string, unknown>[]>;
   readonly reload: () => void;
 }
 
@@ -63,6 +65,8 @@ export class ConsoleAnswers {
         return yield* this.#order(request, asker, gone);
       case "orders":
         return yield* console.state.orders(!request.all, 10_000);
+      case "pinholes":
+        return yield* [...console.pinholes(), ...await this.#from.pinholes()];
       case "outbreaks":
         return yield* console.state.outbreaks(request.last);
       case "audit":

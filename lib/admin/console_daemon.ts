@@ -116,6 +116,7 @@ export class ConsoleDaemon {
       rollouts: this.#rollouts,
       name: parts.name,
       url: () => this.url,
+      pinholes: () => this.#controllers.pinholes(),
       outputs: () => this.#outputs.map((o) => o.status()),
       reload: () => this.reload(),
     });

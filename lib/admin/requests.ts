@@ -47,6 +47,7 @@ const requests = z.discriminatedUnion("op", [
     wait: z.int().min(0).max(60_000).default(5000),
   }),
   z.strictObject({ op: z.literal("orders"), all: z.boolean() }),
+  z.strictObject({ op: z.literal("pinholes") }),
   z.strictObject({ op: z.literal("outbreaks"), last: z.int().min(1).max(10_000) }),
   z.strictObject({ op: z.literal("audit"), last: z.int().min(1).max(10_000) }),
   z.strictObject({

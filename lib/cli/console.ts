@@ -71,6 +71,7 @@ the file of peers anew. Peers keep their alerts while it is away.`,
   list("peers", "List NIs and controllers with their state.").action(peers);
   list("orders", "List who is contained, by whom, why and until when.")
     .option("--all", "also what is over").action(orders);
+  list("pinholes", "List the open pinholes of all controllers.").action(pinholes);
   list("outbreaks", "List findings that belong together.").action(outbreaks);
   list("audit", "List who did what.").option("--last <n>", "so many", "100").action(audit);
   verb.command("reload").description("Read the file of peers anew.").addOption(consoleOption())
@@ -341,6 +342,36 @@ async function orders(options: Common & { readonly all?: boolean }): Promise<voi
       { title: "UNTIL", cell: (o) => new Date(o.until).toISOString() },
       { title: "BY", cell: (o) => o.order.owner },
       { title: "WHY", cell: (o) => o.order.reason },
+    ], rows).trimEnd(),
+  );
+}
+
+interface PinholeItem {
+  readonly controller: string;
+  readonly error?: string;
+  readonly proto?: string;
+  readonly source?: string;
+  readonly destination?: string;
+  readonly destination_port?: number;
+  readonly user?: string;
+  readonly expires_at?: string | null;
+  readonly rule?: string;
+}
+
+async function pinholes(options: Common): Promise<void> {
+  const rows = await all<PinholeItem>(options, { op: "pinholes" });
+  if (options.json === true) return rows.forEach(printJson);
+  printLine(
+    table<PinholeItem>([
+      { title: "CONTROLLER", cell: (p) => p.controller },
+      { title: "FROM", cell: (p) => p.error ?? `${p.proto} ${p.source}` },
+      {
+        title: "TO",
+        cell: (p) => p.error === undefined ? `${p.destination}:${p.destination_port}` : "",
+      },
+      { title: "WHO", cell: (p) => p.user ?? "" },
+      { title: "WHY", cell: (p) => p.rule ?? "" },
+      { title: "UNTIL", cell: (p) => p.expires_at ?? "-" },
     ], rows).trimEnd(),
   );
 }

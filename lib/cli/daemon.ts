@@ -12,6 +12,7 @@ import { notifySystemd } from "../sys/systemd.ts";
 import { sendUnix, unixPair } from "../sys/unix_socket.ts";
 import { daemonLog } from "./daemon_log.ts";
 import { askForOne } from "./control_client.ts";
+import type { ControllerConsole } from "./controller_console.ts";
 import { readStatus } from "./daemon_data.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { serveMetrics } from "./metrics.ts";
@@ -37,9 +38,12 @@ export class Daemon {
   readonly #hooks: DaemonHooks;
   #stopping = false;
   #metrics: Deno.HttpServer | undefined;
+  readonly #role: string;
+  #console: ControllerConsole | undefined;
 
   /** @param role the data plane's name in main.ts. */
   constructor(role: string, hooks: DaemonHooks) {
+    this.#role = role;
     this.#worker = startWorker(role);
     this.#hooks = hooks;
   }
@@ -54,6 +58,7 @@ export class Daemon {
       await this.#serve({ ...order, wake: this.#pair[1] });
     } finally {
       await this.#metrics?.shutdown();
+      await this.#console?.stop();
       this.#hooks.stopping?.();
       for (const [signal, handler] of signals) Deno.removeSignalListener(signal, handler);
       this.#worker.terminate();
@@ -98,6 +103,16 @@ export class Daemon {
   async #ready(config: Config): Promise<void> {
     await this.#hooks.ready(this);
     this.#serveMetrics(config);
+    if (config.console !== "off" && this.#role !== "broker") {
+      // SSH is a large library, and most hosts have no console.
+      const [{ ControllerConsole }, { readNiConsole }] = await Promise.all([
+        import("./controller_console.ts"),
+        import("./ni_console.ts"),
+      ]);
+      const say = (level: "info" | "warning" | "error", text: string) => this.say(level, text);
+      this.#console = new ControllerConsole(config, readNiConsole(config.console), say);
+      await this.#console.start();
+    }
     notifySystemd("READY=1\nSTATUS=serving");
   }
 

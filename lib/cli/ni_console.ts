@@ -161,7 +161,8 @@ export class NiConsole {
   }
 }
 
-function readOrMakeKey(path: string, log: NiConsoleParts["log"]): string {
+/** Reads the key of an NI or a controller; one that is not there is made, and told. @throws {CliError} */
+export function readOrMakeKey(path: string, log: NiConsoleParts["log"]): string {
   try {
     Deno.statSync(path);
   } catch (error) {

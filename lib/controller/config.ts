@@ -152,6 +152,8 @@ const schema = z.strictObject({
   }).prefault({}),
   /** Options of the enforcer that `--enforcer NAME` names; its driver checks them (drivers/registry.ts). */
   enforcer: z.record(z.string(), z.unknown()).default({}),
+  /** A file about the console that a controller reports to; "off": to none. */
+  console: z.union([z.literal("off"), absolutePath]).default("off"),
   /** Where /metrics and /healthz are; "off": nowhere. */
   metrics: z.union([z.literal("off"), endpointText]).default("127.0.0.1:9722"),
   /** Where audit events go besides the file: a datagram socket such as /dev/log, or address:port. */

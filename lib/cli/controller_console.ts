@@ -1,0 +1,130 @@
+/**
+ * A controller's side of its console: which pinholes are open, as they open and close.
+ *
+ * @module
+ */
+import type { NiConsoleConfig } from "../admin/ni_config.ts";
+import type { ReportedPinhole } from "../admin/messages.ts";
+import { NiSide } from "../admin/ni_side.ts";
+import { type AlertSpool, openSpool } from "../admin/spool.ts";
+import type { Config } from "../controller/config.ts";
+import { ownDirectory } from "../controller/run_directory.ts";
+import { VERSION } from "../sys/runtime.ts";
+import { askDaemon, type ControlAnswer } from "./control_client.ts";
+import { type PinholeRow, readChange, readPinhole } from "./daemon_data.ts";
+import { readOrMakeKey } from "./ni_console.ts";
+
+/** Milliseconds that changes wait for others to go with. */
+const GATHER_MS = 100;
+/** Milliseconds until the control socket is asked again after it failed. */
+const AGAIN_MS = 2000;
+
+type Log = (level: "info" | "warning" | "error", text: string) => void;
+
+/** The console's side of one controller. */
+export class ControllerConsole {
+  readonly #config: Config;
+  readonly #log: Log;
+  readonly #spool: AlertSpool;
+  readonly #side: NiSide;
+  #watch: ControlAnswer | undefined;
+  #stopping = false;
+  #following: Promise<void> | undefined;
+  #opened = new Map<number, ReportedPinhole>();
+  #closed: number[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @throws {CliError} {DirectoryError} */
+  constructor(config: Config, console: NiConsoleConfig, log: Log) {
+    this.#config = config;
+    this.#log = log;
+    ownDirectory(console.state_dir, 0o700);
+    const { spool, warning } = openSpool(`${console.state_dir}/controller.spool`, {
+      alerts: console.spool.alerts,
+      bytes: console.spool.bytes,
+      policy: console.spool.when_full,
+    });
+    if (warning !== undefined) log("warning", warning);
+    this.#spool = spool;
+    this.#side = new NiSide({
+      role: "controller",
+      host: Deno.hostname(),
+      software: `diaper ${VERSION}`,
+      privateKey: readOrMakeKey(console.key, log),
+      consoleKeys: new Set(console.console_keys),
+      connect: console.connect,
+      listen: console.listen,
+      localAddress: console.source ?? undefined,
+      spool,
+      log,
+      handlers: { connected: () => void this.#all() },
+    });
+  }
+
+  /** Begins to talk. */
+  async start(): Promise<void> {
+    await this.#side.start();
+    this.#following = this.#follow();
+  }
+
+  /** Ends the talk. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    await this.#watch?.[Symbol.asyncDispose]();
+    await this.#following;
+    await this.#side.stop();
+    this.#spool.close();
+  }
+
+  /** Every change, from the control socket. Whoever comes later asks for all that is there. */
+  async #follow(): Promise<void> {
+    while (!this.#stopping) {
+      try {
+        this.#watch = await askDaemon(this.#config, { op: "watch" });
+        await this.#all();
+        for await (const item of this.#watch) {
+          const change = readChange(item);
+          if (change !== undefined) this.#change(change.event_type, change);
+        }
+      } catch (error) {
+        if (this.#stopping) return;
+        this.#log("warning", `pinholes are not told to the console: ${(error as Error).message}`);
+        await new Promise((resolve) => this.#timer = setTimeout(resolve, AGAIN_MS));
+      }
+    }
+  }
+
+  async #all(): Promise<void> {
+    if (!this.#side.connected) return;
+    try {
+      const open: ReportedPinhole[] = [];
+      for await (const item of await askDaemon(this.#config, { op: "list" })) {
+        open.push(reported(readPinhole(item)));
+      }
+      this.#side.pinholes(open, [], true);
+    } catch (error) {
+      this.#log("warning", `pinholes are not told to the console: ${(error as Error).message}`);
+    }
+  }
+
+  #change(kind: string, pinhole: PinholeRow): void {
+    if (kind === "pinhole.opened") this.#opened.set(pinhole.id, reported(pinhole));
+    else if (!this.#opened.delete(pinhole.id)) this.#closed.push(pinhole.id);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#side.pinholes([...this.#opened.values()], this.#closed, false);
+      this.#opened = new Map();
+      this.#closed = [];
+    }, GATHER_MS);
+  }
+}
+
+function reported(p: PinholeRow): ReportedPinhole {
+  const { id, proto, source, source_port, destination, destination_port, state, delegate } = p;
+  const { user, program, opened_at, expires_at, rule } = p;
+  return {
+    ...{ id, proto, source, source_port, destination, destination_port, state, delegate },
+    ...{ user, program, opened_at, expires_at, rule },
+  };
+}

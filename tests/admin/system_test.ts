@@ -1,0 +1,89 @@
+/**
+ * The console as a program on a host of its own, with an NI and a perimeter on others: what they report is there.
+ */
+import assert from "node:assert/strict";
+import { newKeyPair } from "../../lib/sys/ssh.ts";
+import { DIAPER_BINARY, DiaperHost } from "../lab/diaper.ts";
+import type { Host } from "../lab/host.ts";
+import { Lab, labPossible } from "../lab/lab.ts";
+
+/** Runs a verb about the console, and gives its JSON lines. */
+async function ask(
+  host: Host,
+  config: string,
+  ...words: string[]
+): Promise<Record<string, unknown>[]> {
+  const [verb = "", ...rest] = words;
+  const text = await host.must(DIAPER_BINARY, [verb, ...rest, "--config", config, "--json"]);
+  return text.trimEnd().split("\n").filter((l) => l !== "").map((l) => JSON.parse(l));
+}
+
+Deno.test({
+  name:
+    `console system: a perimeter's pinholes are listed at the console, with who, why and until when${
+      labPossible ? "" : " (skipped: labs need root)"
+    }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await Lab.create({
+      outside: [{ name: "admin", addresses: ["198.51.100.5"] }],
+      inside: [{ name: "server", addresses: ["192.0.2.10"] }],
+    });
+    const [admin, server] = [lab.host("admin"), lab.host("server")];
+    const path = lab.path("console");
+    Deno.mkdirSync(path, { mode: 0o700 });
+    const [consoleKey, gateKey] = [newKeyPair("console"), newKeyPair("gate")];
+    const config = `${path}/console.yaml`;
+    const secret = (name: string, text: string) =>
+      Deno.writeTextFileSync(`${path}/${name}`, text, { mode: 0o600 });
+    secret("console_key", consoleKey.privateKey);
+    secret("gate_key", gateKey.privateKey);
+    secret("peers", `gate ssh-ed25519 ${gateKey.publicKey} role=controller\n`);
+    secret(
+      "console.yaml",
+      [
+        `listen: ["${admin.address(4)}:7423"]`,
+        ...["key", "peers"].map((k) => `${k}: ${path}/${k === "key" ? "console_key" : k}`),
+        `run_dir: ${path}/run`,
+        `state_dir: ${path}/state`,
+        "control_group: root",
+        "",
+      ].join("\n"),
+    );
+    secret(
+      "gate.yaml",
+      [
+        `connect: ["${admin.address(4)}:7423"]`,
+        `console_keys: ["${consoleKey.publicKey}"]`,
+        `key: ${path}/gate_key`,
+        `state_dir: ${path}/gate-state`,
+        "",
+      ].join("\n"),
+    );
+    const console = admin.spawn(DIAPER_BINARY, ["console", "--config", config]);
+    await console.waitForLine(/the page is at/, 60_000);
+    const gate = await DiaperHost.up(lab, server, {
+      policy: ["allow operator * * * * * *"],
+      openPorts: [],
+      settings: [`console: ${path}/gate.yaml`],
+    });
+    await console.waitForLine(/gate is there/, 30_000);
+    await server.must(DIAPER_BINARY, [
+      ...["pinhole", "open", "--proto", "tcp", "--source", "198.51.100.7"],
+      ...["--destination", "192.0.2.10:50000", "--ttl", "600s", "--config", gate.config],
+    ]);
+    const pinholes = async () => await ask(admin, config, "console", "pinholes");
+    let rows = await pinholes();
+    for (let i = 0; i < 100 && rows.length === 0; i++) rows = await pinholes();
+    assert.equal(rows.length, 1);
+    const [p] = rows;
+    assert.deepEqual(
+      [p?.["controller"], p?.["source"], p?.["destination_port"], p?.["user"]],
+      ["gate", "198.51.100.7", 50_000, "root"],
+    );
+    assert.ok(Date.parse(String(p?.["expires_at"])) > Date.now());
+    const [status] = await ask(admin, config, "console", "status");
+    assert.deepEqual([status?.["peers"], status?.["connected"]], [1, 1]);
+    assert.equal((await console.stop()).code, 0);
+  },
+});
