@@ -23,6 +23,8 @@ export interface Tools {
   readonly injections: Injections;
   /** Bytes that the kernel can hold of one direction. */
   readonly streamLimit: number;
+  /** Has {@link MailConnection.stalled} called soon. */
+  readonly soon: (connection: MailConnection) => void;
 }
 
 /** One side of the connection. */
@@ -42,6 +44,8 @@ interface SideState {
   ended: number | undefined;
 }
 
+/** A sender sends so much before it waits for an acknowledgement (RFC 6928), and a little less counts here. */
+const FIRST_FLIGHT = 10_000;
 /** Rounds of taking out and looking again; after the last one the connection is killed. */
 const MOST_ROUNDS = 3;
 /** Attachments that are told of in one alert. */
@@ -110,6 +114,23 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     if (taken < bytes.length) side.waiting.push(bytes.slice(taken));
     if (taken > 0) this.#pump();
     this.#tell(name);
+    this.#keepGoing(side);
+  }
+
+  /** Nothing came for a while: a sender may wait for an acknowledgement that nobody sends. */
+  stalled(): void {
+    for (const side of Object.values(this.#sides)) this.#keepGoing(side, true);
+  }
+
+  /**
+   * The receiver acknowledges nothing before it gets the message, so a long one's sender has to be kept going by the
+   * kernel, which from then on writes the packets itself: a short message is better left to come by itself.
+   */
+  #keepGoing({ message, direction, checking }: SideState, now = false): void {
+    if (this.#over || message === undefined || message.asked || message.ignored || checking) return;
+    if (!now && message.length - message.fixedUntil < FIRST_FLIGHT) return this.#tools.soon(this);
+    message.asked = true;
+    this.#stream.more(direction);
   }
 
   /** As {@link StreamHandler.gap}. What was missed may have been anything. */
@@ -154,8 +175,6 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     this.pass(info.side, offset);
     this.#tell(info.side);
     state.message = new Message(info, offset, this.#pieces.before(info));
-    // The receiver answers nothing before it has the whole message, so the sender has to be kept going.
-    this.#stream.more(state.direction);
   }
 
   /** As {@link ExchangeEvents.content}. */

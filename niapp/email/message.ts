@@ -34,6 +34,8 @@ export class Message {
   readonly parser = new MimeParser();
   /** Nothing is to be decided about it: it is too large, and goes on. */
   ignored = false;
+  /** The kernel was asked to get more of it than the sender sends by itself. */
+  asked = false;
   /** Bytes before this one were not transferred here and now, so they cannot be changed. */
   readonly fixedUntil: number;
   /** Bytes before this one have gone on already. */

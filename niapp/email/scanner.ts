@@ -18,12 +18,17 @@ import { Smtp } from "./protocol/smtp.ts";
 
 /** The name of ClamAV among the scanner's services. */
 const CLAMD = "clamd";
+/** Milliseconds after which a message that does not come on by itself is asked for. */
+const STALL_MS = 5;
 
 /** The scanner. */
 export class EmailScanner implements Scanner {
   readonly name = "email";
   readonly #table = new DigestTable();
   #tools: Tools | undefined;
+  /** Connections with a message that has begun, and when they are looked at again. */
+  readonly #soon = new Set<MailConnection>();
+  #soonAt = Infinity;
   #clamd: Clamd | undefined;
 
   /** Subscribes to the mail protocols' ports. @throws {Error} when an option is wrong. */
@@ -45,6 +50,12 @@ export class EmailScanner implements Scanner {
       checks,
       injections: new Injections(ni.injections),
       streamLimit: ni.streamLimit,
+      soon: (connection) => {
+        this.#soon.add(connection);
+        if (this.#soonAt !== Infinity) return;
+        this.#soonAt = ni.now + STALL_MS;
+        this.#schedule(ni);
+      },
     };
     ni.subscribeStreams([...options.smtp, ...options.pop3, ...options.imap], "contain");
   }
@@ -60,6 +71,12 @@ export class EmailScanner implements Scanner {
   /** As {@link Scanner.wake}: what waits for clamd may have waited too long. */
   wake(ni: Ni): void {
     this.#clamd?.expire();
+    if (ni.now >= this.#soonAt) {
+      this.#soonAt = Infinity;
+      const connections = [...this.#soon];
+      this.#soon.clear();
+      for (const connection of connections) connection.stalled();
+    }
     this.#schedule(ni);
   }
 
@@ -72,7 +89,7 @@ export class EmailScanner implements Scanner {
   }
 
   #schedule(ni: Ni): void {
-    const deadline = this.#clamd?.deadline ?? Infinity;
+    const deadline = Math.min(this.#soonAt, this.#clamd?.deadline ?? Infinity);
     if (deadline !== Infinity) ni.wakeAt(deadline);
   }
 }
