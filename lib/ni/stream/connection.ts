@@ -631,6 +631,11 @@ export class Connection {
       arrival.drop();
       this.relay.received(i, p, offset, result);
     } else this.#passive(arrival, p, flow, { offset, end, fin, result });
+    if (this.subscriptions.length === 0 && this.relay === undefined) {
+      // Nobody reads: it is put together for its own sake.
+      this.#forget(flow, i);
+      return this.#maybeClosed();
+    }
     if ((result & ACCEPTED.FORWARD) !== 0 || fin) {
       this.deliver(i);
       this.#hurry(i);

@@ -1,0 +1,128 @@
+/**
+ * Reconstructed streams: throughput of putting together and passing everything, against all frames through user space without
+ * that, with the offloads that hosts have and without any; and memory of ten thousand connections.
+ * All in one run, in turns; medians.
+ *
+ * @module
+ */
+import { NiLab } from "../../tests/ni/inline_lab.ts";
+import type { Host } from "../../tests/lab/host.ts";
+import { median, report } from "./report.ts";
+
+const ROUNDS = 5;
+const SECONDS = 2;
+const PINGS = 200;
+const CONNECTIONS = 10_000;
+const RECONSTRUCT = "NI, streams put together";
+const FRAMES = "NI, all in user space";
+
+await using lab = await NiLab.create();
+const ways = [
+  { name: FRAMES, args: ["--user-space"] },
+  { name: RECONSTRUCT, args: ["--user-space", "--reconstruct", "tcp"] },
+];
+
+const samples = new Map<string, { gigabits: number; rtt: number }[]>();
+const of = (key: string, what: "gigabits" | "rtt") =>
+  median((samples.get(key) ?? []).map((sample) => sample[what]));
+
+async function measure(): Promise<{ gigabits: number; rtt: number }> {
+  const ping = await lab.host.must("ping", ["-q", "-f", "-c", String(PINGS), lab.netAddress]);
+  const rtt = Number(/= [\d.]+\/([\d.]+)\//.exec(ping)?.[1]) * 1000;
+  const text = await lab.host.must("iperf3", ["-c", lab.netAddress, "-t", String(SECONDS), "-J"]);
+  const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
+  return { gigabits: end.sum_received.bits_per_second / 1e9, rtt };
+}
+
+async function offloads(state: "on" | "off"): Promise<void> {
+  const features = ["tx", "rx", "tso", "gso", "gro"].flatMap((name) => [name, state]);
+  const devices: [Host, string][] = [
+    [lab.host, "ni0"],
+    [lab.net, "ni0"],
+    [lab.box, "porth"],
+    [lab.box, "portn"],
+  ];
+  for (const [host, device] of devices) await host.must("ethtool", ["-K", device, ...features]);
+}
+
+lab.net.spawn("iperf3", ["-s"]);
+await lab.net.waitForListener("tcp", 5201);
+for (const state of ["on", "off"] as const) {
+  await offloads(state);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const { name, args } of ways) {
+      const ni = await lab.start(...args);
+      try {
+        await lab.ping(3, "-i", "0.2", lab.netAddress); // addresses are learned
+        const key = `${name}, offloads ${state}`;
+        samples.set(key, [...samples.get(key) ?? [], await measure()]);
+      } finally {
+        await ni.stop();
+      }
+    }
+  }
+  const value = of(`${RECONSTRUCT}, offloads ${state}`, "gigabits");
+  const frames = of(`${FRAMES}, offloads ${state}`, "gigabits");
+  report("streams", `put together and passed, offloads ${state}, against frames`, value, "Gbit/s", {
+    baseline: frames,
+    target: "at least 0.8",
+    met: value >= 0.8 * frames,
+  });
+  const rtt = of(`${RECONSTRUCT}, offloads ${state}`, "rtt");
+  const baseline = of(`${FRAMES}, offloads ${state}`, "rtt");
+  report("streams", `round trip, put together, offloads ${state}`, rtt, "us", {
+    baseline,
+    target: "at most 1.2 of frames'",
+    met: rtt <= 1.2 * baseline,
+  });
+}
+await memory();
+
+/** Opens connections that stay, and have sent something each way. */
+async function memory(): Promise<void> {
+  const ni = await lab.start("--reconstruct", "tcp port 7777");
+  const server = lab.net.spawn("python3", ["-c", ENDS, "server", String(CONNECTIONS)]);
+  await server.waitForLine(/listening/, 20_000);
+  const before = await resident(ni.pid);
+  const client = lab.host.spawn("python3", ["-c", ENDS, lab.netAddress, String(CONNECTIONS)]);
+  await client.waitForLine(/open/, 120_000);
+  const after = await resident(ni.pid);
+  ni.kill("SIGUSR2");
+  const [line] = await ni.waitForLine(/^\{"ports".*/);
+  const { streams } = JSON.parse(line) as { streams: { open: number } };
+  await client.stop();
+  await server.stop();
+  await ni.stop();
+  report("streams", `memory with ${CONNECTIONS} connections (${streams.open} open)`, after, "MB", {
+    baseline: before,
+    target: "at most 300 MB",
+    met: after <= 300 && streams.open >= CONNECTIONS,
+  });
+}
+
+/** Megabytes that a process has in memory. */
+async function resident(pid: number): Promise<number> {
+  const status = await Deno.readTextFile(`/proc/${pid}/status`);
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+}
+
+const ENDS = `
+import resource, select, socket, sys
+role, count = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+text = b"0123456789" * 100
+def whole(c):
+    n = 0
+    while n < len(text): n += len(c.recv(4096))
+kept = []
+if role == "server":
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("", 7777)); s.listen(1024); print("listening", flush=True)
+    for _ in range(count):
+        c, _ = s.accept(); whole(c); c.sendall(text); kept.append(c)
+else:
+    for _ in range(count):
+        c = socket.create_connection((role, 7777), timeout=30); c.sendall(text); whole(c); kept.append(c)
+    print("open", flush=True)
+sys.stdin.read()
+`;
