@@ -23,6 +23,8 @@ export interface ClamdKernel {
 
 /** Bytes that are sent as one chunk. */
 const CHUNK = 64 * 1024;
+/** Sessions at the same time; the kernel allows a scanner few connections. */
+const MOST_SESSIONS = 16;
 /** Longest answer that is believed. */
 const LONGEST_ANSWER = 4096;
 
@@ -34,6 +36,8 @@ export class Clamd implements Check {
   readonly #limit: number;
   readonly #changed: () => void;
   readonly #sessions = new Set<Session>();
+  /** Sessions that have not begun, as there are enough. */
+  readonly #waiting = new Set<Session>();
 
   /**
    * @param service its name among the scanner's services.
@@ -49,7 +53,9 @@ export class Clamd implements Check {
 
   /** When {@link expire} is to be called; Infinity: never. */
   get deadline(): number {
-    return Math.min(Infinity, ...[...this.#sessions].map((session) => session.deadline));
+    let deadline = Infinity;
+    for (const session of this.#sessions) deadline = Math.min(deadline, session.deadline);
+    return deadline;
   }
 
   /** Gives up what has taken too long. */
@@ -67,12 +73,23 @@ export class Clamd implements Check {
     if (wanted.length === 0) return done({ findings: [], failure: undefined });
     const session = new Session(wanted, this.#ni.now + this.#limit, (result) => {
       this.#sessions.delete(session);
+      this.#waiting.delete(session);
+      this.#openNext();
       this.#changed();
       done(result);
     });
     this.#sessions.add(session);
-    session.open(this.#ni, this.#service);
+    this.#waiting.add(session);
+    this.#openNext();
     this.#changed();
+  }
+
+  #openNext(): void {
+    for (const session of this.#waiting) {
+      if (this.#sessions.size - this.#waiting.size >= MOST_SESSIONS) return;
+      this.#waiting.delete(session);
+      session.open(this.#ni, this.#service);
+    }
   }
 }
 
@@ -114,17 +131,7 @@ class Session {
     });
     // The kernel may have refused at once.
     if (this.#done === undefined) return;
-    const connection = this.#connection;
-    connection.write(command("zIDSESSION"));
-    for (const { bytes } of this.#specimens) {
-      connection.write(command("zINSTREAM"));
-      for (let at = 0; at < bytes.length; at += CHUNK) {
-        const chunk = bytes.subarray(at, at + CHUNK);
-        connection.write(size(chunk.length));
-        connection.write(chunk);
-      }
-      connection.write(size(0));
-    }
+    this.#connection.write(exchange(this.#specimens));
   }
 
   fail(why: string): void {
@@ -164,12 +171,31 @@ class Session {
   }
 }
 
-function command(name: string): Uint8Array {
-  return new TextEncoder().encode(`${name}\0`);
+/** All that is said in a session, in one piece: most of it is the specimens. */
+function exchange(specimens: readonly Specimen[]): Uint8Array {
+  const begin = command("zIDSESSION");
+  const instream = command("zINSTREAM");
+  const lengths = specimens.map(({ bytes }) =>
+    instream.length + bytes.length + 4 * (Math.ceil(bytes.length / CHUNK) + 1)
+  );
+  const out = new Uint8Array(begin.length + lengths.reduce((sum, length) => sum + length, 0));
+  const view = new DataView(out.buffer);
+  out.set(begin);
+  let length = begin.length;
+  for (const { bytes } of specimens) {
+    out.set(instream, length);
+    length += instream.length;
+    for (let at = 0; at < bytes.length; at += CHUNK) {
+      const chunk = bytes.subarray(at, at + CHUNK);
+      view.setUint32(length, chunk.length);
+      out.set(chunk, length + 4);
+      length += 4 + chunk.length;
+    }
+    length += 4; // a chunk of no length is the end
+  }
+  return out;
 }
 
-function size(count: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, count);
-  return bytes;
+function command(name: string): Uint8Array {
+  return new TextEncoder().encode(`${name}\0`);
 }
