@@ -16,9 +16,9 @@ class Visitor {
     this.#cookie = cookie;
   }
 
-  static async login(test: TestConsole, role: Role): Promise<Visitor> {
+  static async login(test: TestConsole, role: Role, user = "alice"): Promise<Visitor> {
     const url = test.daemon.url as string;
-    const link = test.loginLink(role).split("#")[1] as string;
+    const link = test.loginLink(role, user).split("#")[1] as string;
     const answer = await post(url, "login", { link });
     assert.equal(answer.status, 200);
     await answer.body?.cancel();
@@ -164,6 +164,21 @@ Deno.test("console web: roles bound what may be done, and orders are checked", a
   assert.equal(await status(acts.post("orders", ORDER)), 201);
   const [order] = test.daemon.console.state.orders(true, 10);
   assert.deepEqual([order?.order.owner, order?.peer, order?.state], ["alice", "ni1", "sent"]);
+});
+
+Deno.test("console web: who may administer sees who is logged in, and logs others out", async () => {
+  await using test = await TestConsole.start({});
+  const [acts, administers] = [
+    await Visitor.login(test, "act"),
+    await Visitor.login(test, "administer", "root"),
+  ];
+  assert.equal(await status(acts.get("sessions")), 403);
+  assert.equal(await status(acts.post("revoke", { user: "root" })), 403);
+  const sessions = await administers.json("sessions") as { user: string; role: string }[];
+  assert.deepEqual(sessions.map((s) => s.user).sort(), ["alice", "root"]);
+  assert.equal(await status(administers.post("revoke", { user: "alice" })), 200);
+  assert.equal(await status(acts.get("me")), 401);
+  assert.equal(await status(administers.get("me")), 200);
 });
 
 Deno.test("console web: without a session nothing is told, and what is told cannot be framed or sniffed", async () => {

@@ -404,6 +404,46 @@ function Scanners({ version }: { readonly version: unknown }): JSX.Element {
   );
 }
 
+interface SessionRow {
+  readonly user: string;
+  readonly role: string;
+  readonly created: number;
+  readonly seen: number;
+}
+
+function Sessions({ me }: { readonly me: Me }): JSX.Element {
+  const [version, setVersion] = useState(0);
+  const { data } = useData<SessionRow[]>("sessions", version);
+  const end = async (user: string) => {
+    await post("revoke", { user });
+    if (user === me.user) location.reload();
+    setVersion(version + 1);
+  };
+  return (
+    <section class="panel" aria-label="Sessions">
+      <h2>Who is logged in</h2>
+      <Table
+        caption="Newest first"
+        rows={data}
+        id={(s) => `${s.user} ${s.created}`}
+        empty="Nobody."
+        columns={[
+          { title: "Who", cell: (s) => s.user },
+          { title: "Role", cell: (s) => s.role },
+          { title: "Since", kind: "time", cell: (s) => <Time at={s.created} /> },
+          { title: "Seen", kind: "time", cell: (s) => <Time at={s.seen} /> },
+          {
+            title: "End",
+            cell: (s) => (
+              <button type="button" onClick={() => end(s.user)}>Log {s.user} out everywhere</button>
+            ),
+          },
+        ]}
+      />
+    </section>
+  );
+}
+
 function Audit(): JSX.Element {
   const [before, setBefore] = useState<number>();
   const { data } = useData<AuditRow[]>(
@@ -506,6 +546,7 @@ function App({ me }: { readonly me: Me }): JSX.Element {
         {section === "Pinholes" && <Pinholes version={live["pinholes"]} />}
         {section === "Contained" && <Contained version={live["orders"]} contain={contain} />}
         {section === "Scanners" && <Scanners version={live["rollouts"]} />}
+        {section === "Audit" && me.role === "administer" && <Sessions me={me} />}
         {section === "Audit" && <Audit />}
       </main>
       {alert !== undefined && (

@@ -102,6 +102,15 @@ export class Logins {
     this.#state.db.prepare("DELETE FROM sessions WHERE hash = ?").run(digest(cookie));
   }
 
+  /** Who is logged in, the newest first. */
+  sessions(): { user: string; role: Role; created: number; seen: number; expires: number }[] {
+    const now = Date.now();
+    return this.#state.db.prepare(
+      `SELECT user, role, created, seen, expires FROM sessions WHERE expires > ? AND seen > ?
+        ORDER BY created DESC LIMIT 1000`,
+    ).all(now, now - IDLE_MS) as never;
+  }
+
   /** Ends all sessions and links of a person. @returns how many sessions. */
   revoke(user: string): number {
     this.#state.db.prepare("DELETE FROM links WHERE user = ?").run(user);

@@ -205,6 +205,14 @@ export class WebPage {
           number(c, "limit", 100, 1, MOST_LISTED),
         ),
       ));
+    app.get("/api/sessions", this.#may("administer"), (c) => c.json(logins.sessions()));
+    app.post("/api/revoke", this.#may("administer"), async (c) => {
+      const body = z.strictObject({ user: z.string().min(1).max(64) }).safeParse(await readJson(c));
+      if (!body.success) return c.json({ error: "expected a user" }, 400);
+      const { user } = body.data;
+      console.state.audit(c.get("session").user, "sessions.revoked", { user, from: addressOf(c) });
+      return c.json({ sessions: logins.revoke(user) });
+    });
     app.notFound((c) => c.json({ error: "there is nothing here" }, 404));
     app.onError((error, c) => {
       if (error instanceof BadRequest) return c.json({ error: error.message }, 400);
