@@ -29,6 +29,8 @@ export interface ConsoleOptions {
   /** Addresses that are never slowed, filtered or blocked. */
   readonly neverBlock: (host: string) => string | undefined;
   readonly log: (level: "info" | "warning" | "error", text: string) => void;
+  /** Milliseconds after which a peer that says nothing is taken for gone; 35 seconds without it. */
+  readonly silence?: number;
 }
 
 /** How a peer stands. */
@@ -79,6 +81,8 @@ const ACK_EVERY = 200;
 const ACK_MS = 250;
 /** Seconds of its share that a peer may use at once. */
 const BURST_SECONDS = 20;
+/** Peers say something every ten seconds. */
+const SILENCE_MS = 35_000;
 /** Octets of a peer's state. */
 const LARGEST_STATE = 64 * 1024;
 /** Octets that a controller may leave unread before it is told of no more alerts. */
@@ -93,6 +97,8 @@ interface Session {
   readonly address: string;
   readonly since: number;
   spool: string;
+  /** When it was heard last, on the clock of `performance.now`. */
+  heard: number;
   greeted: boolean;
   /** Welcomed: alerts are taken. */
   ready: boolean;
@@ -134,10 +140,14 @@ export class Console {
   #gather: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
   #closed = false;
+  readonly #silence: number;
+  readonly #listening: ReturnType<typeof setInterval>;
 
   constructor(options: ConsoleOptions) {
     this.#options = options;
     this.setPeers(options.peers);
+    this.#silence = options.silence ?? SILENCE_MS;
+    this.#listening = setInterval(() => this.#endSilent(), this.#silence / 4);
   }
 
   /** What it keeps besides alerts. */
@@ -220,6 +230,7 @@ export class Console {
       address,
       since: Date.now(),
       spool: "",
+      heard: performance.now(),
       greeted: false,
       ready: false,
       tokens: this.#options.alertsPerSecond * BURST_SECONDS,
@@ -298,6 +309,7 @@ export class Console {
   /** Ends all sessions, after what has come is written. */
   async close(): Promise<void> {
     this.#closed = true;
+    clearInterval(this.#listening);
     for (const { session } of this.#known.values()) {
       clearTimeout(session?.throttled);
       session?.end();
@@ -317,6 +329,7 @@ export class Console {
       this.state.audit(session.peer.name, "peer.broke-protocol", { why: message });
       return message;
     }
+    session.heard = performance.now();
     const known = this.#known.get(session.peer.name);
     if (known?.session !== session) return "another connection of this peer is newer";
     if (!session.greeted) {
@@ -373,6 +386,19 @@ export class Console {
       case "ping":
         session.wire.send({ op: "pong", n: message.n } satisfies ConsoleMessage);
         return undefined;
+    }
+  }
+
+  /** A peer that lost its power, or its network, closes nothing. */
+  #endSilent(): void {
+    const now = performance.now();
+    for (const { session, peer } of this.#known.values()) {
+      if (session === undefined) continue;
+      // What waits in a connection that is not read from was not heard yet.
+      if (session.throttled !== undefined || this.#waitingSize >= MOST_WAITING) session.heard = now;
+      if (now - session.heard < this.#silence) continue;
+      this.#options.log("warning", `${peer.name} has said nothing for ${this.#silence / 1000} s`);
+      session.end();
     }
   }
 

@@ -2,6 +2,11 @@
  * The channel between NIs and their console: who may come, what is taken, and that every alert arrives once.
  */
 import assert from "node:assert/strict";
+import { duplexPair } from "node:stream";
+import { Console } from "../../lib/admin/console.ts";
+import { parseRegistry } from "../../lib/admin/registry.ts";
+import { SqliteStore } from "../../lib/admin/sqlite_store.ts";
+import { ConsoleState } from "../../lib/admin/state.ts";
 import { openSubsystem } from "../../lib/sys/ssh_client.ts";
 import { newKeyPair } from "../../lib/sys/ssh.ts";
 import { CONSOLE_SUBSYSTEM } from "../../lib/admin/messages.ts";
@@ -277,6 +282,40 @@ Deno.test("console: what an NI must not say ends its connection and no other", a
   good.alert(alertEvent("still here"));
   const alerts = await test.waitForAlerts(1);
   assert.deepEqual(alerts.map((a) => [a.ni, a.signature]), [["good", "still here"]]);
+});
+
+Deno.test("console: a peer that went away without a word is taken for gone", async () => {
+  const [ours, theirs] = duplexPair();
+  const store = new SqliteStore(":memory:");
+  const state = new ConsoleState(":memory:");
+  const said: string[] = [];
+  const key = newKeyPair("ni").publicKey;
+  const console = new Console({
+    store,
+    state,
+    peers: parseRegistry(`ni1 ssh-ed25519 ${key}`, "peers"),
+    alertsPerSecond: 100,
+    neverBlock: () => undefined,
+    log: (_level, text) => said.push(text),
+    silence: 100,
+  });
+  const gone = Promise.withResolvers<void>();
+  console.serve(ours, "ni1", "somewhere", () => {
+    ours.destroy();
+    gone.resolve();
+  });
+  const received: Record<string, unknown>[] = [];
+  const wire = new WireChannel(theirs, ({ value }) => {
+    received.push(value as Record<string, unknown>);
+    return undefined;
+  }, () => {});
+  wire.send(HELLO);
+  await gone.promise;
+  assert.equal(received[0]?.["op"], "welcome");
+  assert.match(said.join("\n"), /ni1 has said nothing for 0.1 s/);
+  await console.close();
+  await store.close();
+  state.close();
 });
 
 Deno.test("console: replayed alerts are kept once", async () => {
