@@ -74,6 +74,11 @@ export class StreamsOfScanners implements StreamPolicy {
     this.#active = ports.includes(1);
   }
 
+  /** As {@link StreamPolicy.mayContain}. */
+  get mayContain(): boolean {
+    return this.#scanners.some(({ checker }) => checker.containStreams.length > 0);
+  }
+
   /** As {@link StreamPolicy.wants}. */
   wants(port: number): boolean {
     return this.#ports[port] === 1;

@@ -14,7 +14,7 @@ import type { ConnectionEnds } from "./ends.ts";
 import { addRange } from "./ranges.ts";
 import { ACCEPTED, type OverlapPolicy } from "./reassembly.ts";
 import { Relay } from "./relay.ts";
-import { clearUrgent, fixChecksum, removePayload } from "./rewrite.ts";
+import { clearUrgent, fixChecksum, removePayload, segmentSize } from "./rewrite.ts";
 import type { CloseReason, ReaderFlow, Subscription } from "./subscriber.ts";
 import { TcpOptions } from "./tcp_options.ts";
 
@@ -335,14 +335,17 @@ export class Connection {
 
   /** The reader that has not decided for too long. */
   late(): Subscription | undefined {
-    const { now } = this.#context;
     return this.subscriptions.find(({ reader, flows }) =>
-      reader.contain &&
-      flows.some((flow, i) =>
-        flow.decided < Math.min(flow.sent, (this.flows[i] as Flow).bytes.next) &&
-        flow.want <= (this.flows[i] as Flow).bytes.next && now - flow.at > reader.holdLimit
-      )
+      reader.contain && flows.some((flow, i) => this.#isLate(flow, i as 0 | 1, reader.holdLimit))
     );
+  }
+
+  #isLate({ decided, sent, want, at }: ReaderFlow, i: 0 | 1, limit: number): boolean {
+    const { bytes: { next }, finAt } = this.flows[i];
+    if (decided >= Math.min(sent, next) || this.#context.now - at <= limit) return false;
+    // More can only come while there is room for it, and its sender has not ended.
+    const moreComes = finAt !== next && next - decided < this.#context.settings.streamBytes;
+    return want <= next || !moreComes;
   }
 
   /** Bytes that are undecided, for an alert; only those that are there. */
@@ -623,6 +626,7 @@ export class Connection {
       );
       if ((result & ACCEPTED.FULL) !== 0) return this.#full(arrival, flow);
       context.counters.bytes += flow.bytes.next - next;
+      flow.largest = Math.max(flow.largest, segmentSize(p.data, p.start) || end - offset);
       if ((result & ACCEPTED.CONFLICT) !== 0) this.#conflict(flow, offset, end);
     }
     if (fin && flow.finAt === undefined) flow.finAt = end;

@@ -60,6 +60,8 @@ export class Flow {
   timestamp = 0;
   recent = 0;
   recentAt: number = -Infinity;
+  /** Its largest segment: the path to its receiver carries so much. */
+  largest = 0;
   /** Hop limit of its first packet. */
   ttl = 0;
 

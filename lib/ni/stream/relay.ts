@@ -337,7 +337,9 @@ export class Relay {
     const back = this.#connection.flows[1 - i] as Flow;
     const version = flow.writer?.version ?? back.writer?.version ?? 4;
     const told = [flow.mss, back.mss].filter((mss) => mss > 0);
-    const most = told.length > 0 ? Math.min(...told) : USUAL_MSS[version];
+    let most = told.length > 0 ? Math.min(...told) : USUAL_MSS[version];
+    // Over IPv6 nobody on the way makes smaller packets of larger ones, and only the true sender is told.
+    if (version === 6) most = Math.min(most, Math.max(flow.largest + TIMESTAMPS, USUAL_MSS[6]));
     return Math.max(64, most - (this.#stamped() ? TIMESTAMPS : 0));
   }
 

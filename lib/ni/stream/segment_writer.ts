@@ -53,7 +53,8 @@ export class SegmentWriter {
       headers[network] = 0x45;
       // No congestion experienced, none can be: these packets take no part in ECN.
       headers[network + 1] = (headers[network + 1] as number) & 0xfc;
-      headers[network + 6] = (headers[network + 6] as number) & 0x40;
+      // May be fragmented: that the path carries less, only the true sender would be told.
+      headers[network + 6] = 0;
       headers[network + 7] = 0;
       headers[network + 9] = PROTOCOL.TCP;
     } else {

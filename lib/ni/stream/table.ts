@@ -44,9 +44,9 @@ export const USUAL_STREAMS: TableSettings = {
   smallCut: 16,
   smallCuts: 8,
   replay: false,
-  bytes: 192 * 1024 * 1024,
+  bytes: 128 * 1024 * 1024,
   connections: 65_536,
-  heldFrames: 16_384,
+  heldFrames: 8192,
 };
 
 /** What is wanted of a connection: `refuse` that it does not come to be. */
@@ -54,6 +54,8 @@ export type Interest = "none" | "read" | "contain" | "refuse";
 
 /** Who reads what. */
 export interface StreamPolicy {
+  /** Some reader decides about bytes. */
+  readonly mayContain: boolean;
   /** Some reader wants connections to this port. Called for each packet. */
   wants(port: number): boolean;
   /** What is wanted of connections between these. `client` is the direction of what the client sends. */
@@ -82,6 +84,14 @@ const SILENCE = { opening: 30_000, open: 2 * 3600_000, halfClosed: 600_000, over
 const SWEEP = 1000;
 /** Alerts a second that are told of; more are counted. */
 const MOST_ALERTS = 50;
+
+const EXTENSIONS: ReadonlySet<number> = new Set([
+  PROTOCOL.HOP_BY_HOP,
+  PROTOCOL.ROUTING,
+  PROTOCOL.DESTINATION,
+  PROTOCOL.AUTHENTICATION,
+  PROTOCOL.MOBILITY,
+]);
 
 /** Connections. */
 export class StreamTable {
@@ -178,7 +188,13 @@ export class StreamTable {
     const p = this.#packet.decode(memory.data, start, end, this.#context.linkType);
     const arrival = this.#arrival;
     arrival.set(memory, start, end, direction, at);
-    if (p.version === 0 || p.protocol !== PROTOCOL.TCP) return arrival.forward();
+    if (p.version === 0) return arrival.forward();
+    if (p.protocol !== PROTOCOL.TCP) {
+      // A first fragment has all headers (RFC 7112): what is behind those that it lacks, nobody could tell.
+      const hidden = p.fragment && p.fragmentOffset === 0 && EXTENSIONS.has(p.protocol);
+      if (hidden && this.#policy.mayContain) return this.#broken(arrival);
+      return arrival.forward();
+    }
     if (p.fragment) return this.#fragment(p, arrival, direction);
     if (!p.isTcp) return arrival.forward();
     this.#tcp(p, arrival, checksumState(memory.data, start) === "unknown");

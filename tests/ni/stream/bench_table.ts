@@ -136,6 +136,7 @@ export class Bench {
   ) {
     this.passing = passing;
     this.table = new StreamTable(1, {
+      mayContain: true,
       wants: () => true,
       interest: () => interest,
       readers: () => [this.#reader(interest === "contain")],

@@ -101,6 +101,7 @@ export class Network {
       out: (frame) => this.#link(() => this.#arrive(frame, "to-host")),
     });
     this.table = new StreamTable(1, {
+      mayContain: true,
       wants: () => true,
       interest: () => "contain",
       readers: (_facts, connection) => {

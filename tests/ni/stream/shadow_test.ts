@@ -357,6 +357,17 @@ Deno.test("streams: who does not decide is told of, unless it waits for more", (
   assert.ok(bench.late > 0);
 });
 
+Deno.test("streams: more cannot be waited for when the sender has ended", () => {
+  const bench = new Bench("contain");
+  bench.open();
+  bench.client({ text: "good", flags: ACK | FIN });
+  bench.entry.connection.more(bench.entry.subscription, 0, 10);
+  bench.wait(4000);
+  assert.equal(bench.late, 0);
+  bench.wait(4000);
+  assert.ok(bench.late > 0);
+});
+
 Deno.test("streams: memory of one connection and of all is bounded, and nothing is lost by that", () => {
   const bench = new Bench("contain", { bytes: 1024 * 1024, streamBytes: 256 * 1024 });
   bench.open();
