@@ -6,6 +6,7 @@ import { newKeyPair } from "../../lib/sys/ssh.ts";
 import { DIAPER_BINARY, DiaperHost } from "../lab/diaper.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab, labPossible } from "../lab/lab.ts";
+import { NiLab } from "../ni/inline_lab.ts";
 
 /** Runs a verb about the console, and gives its JSON lines. */
 async function ask(
@@ -84,6 +85,80 @@ Deno.test({
     assert.ok(Date.parse(String(p?.["expires_at"])) > Date.now());
     const [status] = await ask(admin, config, "console", "status");
     assert.deepEqual([status?.["peers"], status?.["connected"]], [1, 1]);
+    assert.equal((await console.stop()).code, 0);
+  },
+});
+
+/** A worm's way: many addresses that nobody has looked up. */
+const WORM = `
+import socket
+for i in range(1, 30):
+    c = socket.socket(); c.settimeout(0.05)
+    try: c.connect(("198.18.0.%d" % i, 80))
+    except OSError: pass
+    c.close()
+`;
+
+Deno.test({
+  name:
+    `console system: what an NI's scanner finds in real traffic is at the console, with its packets${
+      labPossible ? "" : " (skipped: labs need root)"
+    }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await NiLab.create();
+    const { host, net } = lab;
+    await host.must("ip", ["route", "add", "198.18.0.0/16", "via", lab.netAddress]);
+    const path = lab.lab.path("console");
+    Deno.mkdirSync(path, { mode: 0o700 });
+    const key = newKeyPair("console");
+    const write = (name: string, ...lines: string[]) =>
+      Deno.writeTextFileSync(`${path}/${name}`, lines.join("\n") + "\n", { mode: 0o600 });
+    write("console_key", key.privateKey.trimEnd());
+    write("peers", "# nobody yet");
+    write(
+      "console.yaml",
+      `listen: ["${net.address(4)}:7423"]`,
+      `key: ${path}/console_key`,
+      `peers: ${path}/peers`,
+      `run_dir: ${path}/run`,
+      `state_dir: ${path}/state`,
+      "control_group: root",
+      `eve: { file: ${path}/eve.json }`,
+    );
+    write(
+      "ni.yaml",
+      `connect: ["${net.address(4)}:7423"]`,
+      `console_keys: ["ssh-ed25519 ${key.publicKey}"]`,
+      `key: ${path}/ni_key`,
+      `state_dir: ${path}/ni-state`,
+    );
+    const config = `${path}/console.yaml`;
+    const console = net.spawn(DIAPER_BINARY, ["console", "--config", config]);
+    await console.waitForLine(/the page is at/, 60_000);
+    const ni = await lab.start("--scanner", "codered", "--console", `${path}/ni.yaml`);
+    // The key that the NI has made is told to the console as the NI says it.
+    const [, niKey = ""] = await ni.waitForLine(/diaper console authorize \S+ "(ssh-ed25519 \S+)"/);
+    const line = await net.must(DIAPER_BINARY, [
+      ...["console", "authorize", "edge", niKey, "--hosts", "203.0.113.0/24"],
+    ]);
+    write("peers", line.trimEnd());
+    await net.must(DIAPER_BINARY, ["console", "reload", "--config", config]);
+    await host.must("python3", ["-c", WORM]);
+    await console.waitForLine(/edge is there/, 30_000);
+    const alerts = async () => await ask(net, config, "alerts", "--scanner", "codered");
+    let found = await alerts();
+    for (let i = 0; i < 100 && found.length === 0; i++) found = await alerts();
+    const [alert] = found;
+    const about = alert?.["diaper"] as { ni: string; capture: number };
+    assert.equal(about.ni, "edge");
+    assert.ok(about.capture > 24, "its packets came with it");
+    assert.equal(alert?.["src_ip"], lab.hostAddress);
+    const eve = JSON.parse(Deno.readTextFileSync(`${path}/eve.json`).split("\n")[0] ?? "") as {
+      host: string;
+    };
+    assert.equal(eve.host, "edge");
+    assert.equal((await ni.stop()).code, 0);
     assert.equal((await console.stop()).code, 0);
   },
 });
