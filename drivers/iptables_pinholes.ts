@@ -29,6 +29,8 @@ export interface Batch {
 }
 
 const DONE: ChangeResult = { ok: true };
+/** From so many changes on, the tool is given the first half while the second is made. */
+const AHEAD = 500;
 
 /** What is known of one family's tree. */
 export class PinholeTree {
@@ -116,22 +118,36 @@ export class PinholeTree {
    * What a batch comes to. Changes of one pinhole take effect in order: what counts is how it ends.
    *
    * @param refused pinholes that the enforcer has refused already, with its message.
+   * @param ahead of a large batch, told the first of the lines before the others are made.
    */
-  plan(batch: readonly EnforcerChange[], refused: ReadonlyMap<string, string>): Batch {
+  plan(
+    batch: readonly EnforcerChange[],
+    refused: ReadonlyMap<string, string>,
+    ahead: (lines: readonly string[]) => void = () => {},
+  ): Batch {
     return refused.size === 0 && batch.every(({ action }) => action === "open")
-      ? this.#planOpens(batch)
+      ? this.#planOpens(batch, ahead)
       : this.#planAny(batch, refused);
   }
 
   /** Openings only, which is what a busy controller has most: in one go, with little to remember. */
-  #planOpens(batch: readonly EnforcerChange[]): Batch {
+  #planOpens(
+    batch: readonly EnforcerChange[],
+    ahead: (lines: readonly string[]) => void,
+  ): Batch {
     const before = this.#entries;
     const room = this.#capacity - before.size;
     const added = new Map<string, Entry>();
     const chains = new Set<string>();
-    const made: string[] = [];
     const lines: string[] = [];
-    const results = batch.map(({ tuple, id }): ChangeResult => {
+    const keys: (string | undefined)[] = [];
+    const grow = (line: string) => {
+      lines.push(line);
+      keys.push(undefined);
+    };
+    const half = batch.length >= AHEAD ? batch.length >> 1 : -1;
+    const results = batch.map(({ tuple, id }, i): ChangeResult => {
+      if (i === half && lines.length > 0) ahead(lines);
       const key = tupleKey(tuple);
       if (before.has(key) || added.has(key)) return DONE;
       if (added.size >= room) return this.#full(before.size + added.size, tuple);
@@ -139,27 +155,19 @@ export class PinholeTree {
       const spec = pinholeSpec(tuple, id);
       const entry = { key, tuple, chain, specs: [spec] };
       added.set(key, entry);
-      if (!this.#chains.has(chain) && !chains.has(chain)) {
-        this.#growth([entry], chains, (line) => made.push(line));
-      }
+      if (!this.#chains.has(chain) && !chains.has(chain)) this.#growth([entry], chains, grow);
       lines.push(`-A ${chain} ${spec}`);
+      keys.push(key);
       return DONE;
     });
-    return {
-      lines: made.length === 0 ? lines : [...made, ...lines],
-      // Only asked for when something failed.
-      get keys() {
-        return [...made.map(() => undefined), ...added.keys()];
-      },
-      results,
-      commit: () => {
-        for (const name of chains) this.#chains.add(name);
-        for (const [key, entry] of added) {
-          before.set(key, entry);
-          this.#count(entry.chain, 1);
-        }
-      },
+    const commit = () => {
+      for (const name of chains) this.#chains.add(name);
+      for (const [key, entry] of added) {
+        before.set(key, entry);
+        this.#count(entry.chain, 1);
+      }
     };
+    return { lines, keys, results, commit };
   }
 
   #full(size: number, tuple: FiveTuple): ChangeResult {
