@@ -249,10 +249,13 @@ async function applyFamily(
     // The program starts up while the batch is made.
     const tool = tree.changes(batch) ? table.begin() : undefined;
     let sent = 0;
-    const plan = tree.plan(batch, refused, (first) => {
-      tool?.feed(restoreStart(first));
-      sent = first.length;
-    });
+    const making = tree.planning(batch, refused);
+    let made = making.next();
+    for (; made.done !== true; made = making.next()) {
+      await tool?.feed(restoreStart(made.value));
+      sent = made.value.length;
+    }
+    const plan = made.value;
     const { lines, results } = plan;
     const nothing = lines.length === 0;
     const rest = sent > 0 ? restoreRest(lines.slice(sent)) : restoreText(lines);

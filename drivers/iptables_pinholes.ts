@@ -29,8 +29,8 @@ export interface Batch {
 }
 
 const DONE: ChangeResult = { ok: true };
-/** From so many changes on, the tool is given the first half while the second is made. */
-const AHEAD = 500;
+/** From so many openings on, the first third is told while the rest is made. */
+const LARGE = 500;
 
 /** What is known of one family's tree. */
 export class PinholeTree {
@@ -118,23 +118,27 @@ export class PinholeTree {
    * What a batch comes to. Changes of one pinhole take effect in order: what counts is how it ends.
    *
    * @param refused pinholes that the enforcer has refused already, with its message.
-   * @param ahead of a large batch, told the first of the lines before the others are made.
    */
-  plan(
+  plan(batch: readonly EnforcerChange[], refused: ReadonlyMap<string, string>): Batch {
+    const making = this.planning(batch, refused);
+    for (;;) {
+      const made = making.next();
+      if (made.done === true) return made.value;
+    }
+  }
+
+  /** The same; of a large batch of openings the first lines come before the others are made. */
+  *planning(
     batch: readonly EnforcerChange[],
     refused: ReadonlyMap<string, string>,
-    ahead: (lines: readonly string[]) => void = () => {},
-  ): Batch {
+  ): Generator<readonly string[], Batch> {
     return refused.size === 0 && batch.every(({ action }) => action === "open")
-      ? this.#planOpens(batch, ahead)
+      ? yield* this.#planOpens(batch)
       : this.#planAny(batch, refused);
   }
 
   /** Openings only, which is what a busy controller has most: in one go, with little to remember. */
-  #planOpens(
-    batch: readonly EnforcerChange[],
-    ahead: (lines: readonly string[]) => void,
-  ): Batch {
+  *#planOpens(batch: readonly EnforcerChange[]): Generator<readonly string[], Batch> {
     const before = this.#entries;
     const room = this.#capacity - before.size;
     const added = new Map<string, Entry>();
@@ -145,12 +149,17 @@ export class PinholeTree {
       lines.push(line);
       keys.push(undefined);
     };
-    const half = batch.length >= AHEAD ? batch.length >> 1 : -1;
-    const results = batch.map(({ tuple, id }, i): ChangeResult => {
-      if (i === half && lines.length > 0) ahead(lines);
+    const results = new Array<ChangeResult>(batch.length).fill(DONE);
+    const early = batch.length >= LARGE ? Math.floor(batch.length / 3) : -1;
+    for (let i = 0; i < batch.length; i++) {
+      if (i === early && lines.length > 0) yield lines;
+      const { tuple, id } = batch[i] as EnforcerChange;
       const key = tupleKey(tuple);
-      if (before.has(key) || added.has(key)) return DONE;
-      if (added.size >= room) return this.#full(before.size + added.size, tuple);
+      if (before.has(key) || added.has(key)) continue;
+      if (added.size >= room) {
+        results[i] = this.#full(before.size + added.size, tuple);
+        continue;
+      }
       const chain = this.#leaf(tuple);
       const spec = pinholeSpec(tuple, id);
       const entry = { key, tuple, chain, specs: [spec] };
@@ -158,8 +167,7 @@ export class PinholeTree {
       if (!this.#chains.has(chain) && !chains.has(chain)) this.#growth([entry], chains, grow);
       lines.push(`-A ${chain} ${spec}`);
       keys.push(key);
-      return DONE;
-    });
+    }
     const commit = () => {
       for (const name of chains) this.#chains.add(name);
       for (const [key, entry] of added) {

@@ -41,9 +41,9 @@ export class RunningTool {
     this.#seconds = seconds;
   }
 
-  /** Gives it the beginning of its input, so that it can read while the rest is made; does not wait. */
-  feed(input: string): void {
-    this.#input.write(input);
+  /** Gives it the beginning of its input, so that it can read while the rest is made. */
+  async feed(input: string): Promise<void> {
+    await this.#input.write(input);
   }
 
   /** Gives it its input, or the rest of it, and waits for its end. */
@@ -126,24 +126,23 @@ function missing(program: string, error: unknown): unknown {
 /** The input of a program. One that ends before it has read all is no error here: its exit code tells. */
 class ToolInput {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  #written: Promise<void> = Promise.resolve();
 
   constructor(stdin: WritableStream<Uint8Array>) {
     this.#writer = stdin.getWriter();
   }
 
-  write(text: string): void {
-    if (text === "") return;
-    const written = this.#writer.write(new TextEncoder().encode(text));
-    this.#written = this.#written.then(() => written);
-    this.#written.catch(() => {}); // end() throws it
+  write(text: string): Promise<void> {
+    return this.#unbroken(() => this.#writer.write(new TextEncoder().encode(text)));
   }
 
   async end(text: string): Promise<void> {
+    if (text !== "") await this.write(text);
+    await this.#unbroken(() => this.#writer.close());
+  }
+
+  async #unbroken(run: () => Promise<void>): Promise<void> {
     try {
-      this.write(text);
-      await this.#written;
-      await this.#writer.close();
+      await run();
     } catch (error) {
       if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
     }
