@@ -28,8 +28,11 @@ interface AlertLine {
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-async function alertOf(ni: LabProcess): Promise<AlertLine> {
-  const [line] = await ni.waitForLine(/^\{.*"event_type":"alert".*/);
+/** The alert with a signature that begins so. */
+async function alertOf(ni: LabProcess, signature: string): Promise<AlertLine> {
+  const [line] = await ni.waitForLine(
+    new RegExp(`^\\{.*"event_type":"alert".*"signature":"${signature}.*`),
+  );
   return JSON.parse(line) as AlertLine;
 }
 
@@ -85,8 +88,7 @@ inline(
     ]);
     const ni = await watched(lab, "synbomb", "--host-net", `${lab.hostAddress}/32`);
     await bomb(lab, 1500);
-    const { alert, detail } = await alertOf(ni);
-    assert.match(alert.signature, /^SYN bomb/);
+    const { detail } = await alertOf(ni, "SYN bomb");
     assert.deepEqual([detail["target"], detail["port"]], [lab.netAddress, PORT]);
     assert.ok((detail["repaired"] as number) > 20, JSON.stringify(detail));
     assert.equal(await halfOpen(lab), 0);
@@ -113,8 +115,7 @@ inline("synbomb: a forged address does not leave the host", async (lab) => {
   await listen(lab);
   const ni = await watched(lab, "synbomb", "--host-net", `${lab.hostAddress}/32`);
   await bomb(lab, 300, "--rand-source");
-  const { alert } = await alertOf(ni);
-  assert.equal(alert.signature, "SYN with a forged source address");
+  await alertOf(ni, "SYN with a forged source address");
   assert.equal(await halfOpen(lab), 0);
   assert.equal(await lab.host.tryConnect(lab.netAddress, PORT), "connected");
 });
@@ -141,14 +142,14 @@ inline("guard: forged addresses, ARP for others and tiny fragments do not pass",
     "198.51.100.9",
     lab.netAddress,
   ]);
-  assert.equal((await alertOf(ni)).alert.signature, "spoofed source address");
+  await alertOf(ni, "spoofed source address");
   await lab.host.must("python3", ["-c", FORGED_ARP]);
-  const { alert, detail } = await alertOf(ni);
-  assert.deepEqual([alert.signature, detail["address"]], ["spoofed ARP", "10.9.9.9"]);
+  assert.equal((await alertOf(ni, "spoofed ARP")).detail["address"], "10.9.9.9");
   await lab.host.run("hping3", [
     "-S",
     "-q",
-    "-f",
+    "--mtu",
+    "8",
     "-c",
     "2",
     "-i",
@@ -157,7 +158,7 @@ inline("guard: forged addresses, ARP for others and tiny fragments do not pass",
     "9",
     lab.netAddress,
   ]);
-  assert.equal((await alertOf(ni)).alert.signature, "tiny fragment");
+  await alertOf(ni, "tiny fragment");
   // What comes after them arrives: nothing of them is on its way any more.
   await lab.host.run("hping3", ["-2", "-q", "-c", "1", "-p", "4242", lab.netAddress]).catch(
     () => {},
@@ -179,8 +180,8 @@ inline("portscan: a scan of many ports is told of, and not held", async (lab) =>
   const ni = await watched(lab, "portscan");
   const found = await lab.host.must("python3", ["-c", SCAN, lab.netAddress]);
   assert.equal(found.trim(), "40 refused");
-  const { alert, detail } = await alertOf(ni);
-  assert.deepEqual([alert.signature, alert.action], ["vertical port scan", "allowed"]);
+  const { alert, detail } = await alertOf(ni, "vertical port scan");
+  assert.equal(alert.action, "allowed");
   assert.equal(detail["source"], lab.hostAddress);
 });
 
