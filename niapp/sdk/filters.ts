@@ -10,11 +10,11 @@ export const IPV6_EXTENDED =
   "(ip6 and (ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 60 or ip6[6] = 51))";
 
 /** The first packet of a connection's handshake. */
-export const SYN = "(tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn) or " +
+export const SYN: string = "(tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn) or " +
   `(ip6 and ip6[6] = 6 and ip6[53] & 0x12 = 2) or ${IPV6_EXTENDED}`;
 
 /** The first two packets of a handshake. */
-export const HANDSHAKE = "(tcp[tcpflags] & tcp-syn != 0) or " +
+export const HANDSHAKE: string = "(tcp[tcpflags] & tcp-syn != 0) or " +
   `(ip6 and ip6[6] = 6 and ip6[53] & 2 != 0) or ${IPV6_EXTENDED}`;
 
 /** Later fragments, which have no ports, and the first ones. */

@@ -94,7 +94,11 @@ export function readWord<const Word extends string>(
   return found;
 }
 
-/** @throws {Error} when an option is given that there is not: it would have been meant to do something. */
+/**
+ * Makes sure that all options are known: one that is not would have been meant to do something.
+ *
+ * @throws {Error} that names the first that is not.
+ */
 export function refuseUnknown(given: Given, ...known: readonly (readonly string[])[]): void {
   const names = known.flat();
   for (const name of Object.keys(given)) {
