@@ -22,6 +22,8 @@ export interface ModelOptions {
   readonly sack: boolean;
   /** Bytes that it takes before its program has read them. */
   readonly buffer: number;
+  /** Its program reads when this says so; always without it. Until then the window closes. */
+  readonly later?: (read: () => void) => void;
   readonly send: Uint8Array;
   readonly now: () => number;
   readonly out: (frame: Uint8Array) => void;
@@ -59,6 +61,8 @@ export class ModelTcp {
   readonly #packet = new Packet();
   #synNeedsAck = false;
   #highest = 0;
+  #unread = 0;
+  #reading = false;
 
   constructor(options: ModelOptions) {
     this.#o = options;
@@ -205,11 +209,32 @@ export class ModelTcp {
     if (ack >= this.#una) this.#peerWindow = window;
   }
 
+  /** Bytes that it takes now. */
+  get #room(): number {
+    return Math.max(0, this.#o.buffer - this.#unread);
+  }
+
+  /** Its program will read what is there, and then say that there is room again. */
+  #read(count: number): void {
+    const { later } = this.#o;
+    if (later === undefined || count === 0) return;
+    this.#unread += count;
+    if (this.#reading) return;
+    this.#reading = true;
+    later(() => {
+      this.#reading = false;
+      this.#unread = 0;
+      if (!this.wasReset) this.#ack();
+    });
+  }
+
   #data(p: Packet, offset: number, length: number, fin: boolean): void {
     const base = this.#in();
+    const before = this.received.length;
+    const room = this.#room;
     for (let i = 0; i < length; i++) {
       const at = base + offset + i;
-      if (at < this.received.length || at >= this.received.length + this.#o.buffer) continue;
+      if (at < this.received.length || at >= before + room) continue;
       const byte = p.data[p.payload + i] as number;
       if (this.#later.has(at) && this.#later.get(at) !== byte) {
         throw new Error(`byte ${at} changed`);
@@ -224,6 +249,7 @@ export class ModelTcp {
       this.received.push(byte);
     }
     if (this.#finAt === this.received.length) this.ended = true;
+    this.#read(this.received.length - before);
     this.#ack();
   }
 
@@ -308,7 +334,7 @@ export class ModelTcp {
     frame[tcp + 12] = (header >> 2) << 4;
     frame[tcp + 13] = flags;
     const scaled = !syn && o.scale !== undefined && this.#peerScale !== undefined;
-    view.setUint16(tcp + 14, Math.min(65_535, o.buffer >> (scaled ? o.scale as number : 0)));
+    view.setUint16(tcp + 14, Math.min(65_535, this.#room >> (scaled ? o.scale as number : 0)));
     frame.set(options, tcp + 20);
     if (length > 0) frame.set(o.send.subarray(offset - 1, offset - 1 + length), tcp + header);
     const sum = pseudoHeader(

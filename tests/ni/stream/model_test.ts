@@ -50,6 +50,7 @@ const network: fc.Arbitrary<ToldNetwork> = fc.record({
   first: both(first),
   client: stream,
   server: stream,
+  reads: both(fc.constantFrom(0, 0, 20, 700)),
 });
 
 interface Steps {

@@ -27,6 +27,8 @@ export interface NetworkPlan {
   readonly first: readonly [number, number];
   readonly client: Uint8Array;
   readonly server: Uint8Array;
+  /** Milliseconds after which each program reads what has come; 0: at once. */
+  readonly reads?: readonly [number, number];
 }
 
 /** A generator of numbers (mulberry32). */
@@ -84,6 +86,7 @@ export class Network {
       mss: plan.mss[0],
       scale: plan.scale[0],
       buffer: plan.buffer[0],
+      ...this.#slowly(plan.reads?.[0] ?? 0),
       send: plan.client,
       out: (frame) => this.#link(() => this.#arrive(frame, "from-host")),
     });
@@ -97,6 +100,7 @@ export class Network {
       mss: plan.mss[1],
       scale: plan.scale[1],
       buffer: plan.buffer[1],
+      ...this.#slowly(plan.reads?.[1] ?? 0),
       send: plan.server,
       out: (frame) => this.#link(() => this.#arrive(frame, "to-host")),
     });
@@ -164,6 +168,10 @@ export class Network {
   get isDone(): boolean {
     const done = (end: ModelTcp) => end.wasReset || (end.ended && end.acknowledged);
     return done(this.client) && done(this.server);
+  }
+
+  #slowly(milliseconds: number): { later?: (read: () => void) => void } {
+    return milliseconds === 0 ? {} : { later: (read) => this.later(milliseconds, read) };
   }
 
   #arrive(frame: Uint8Array, direction: Direction): void {
