@@ -1,13 +1,13 @@
 /**
  * Reconstructed streams: throughput of putting together and passing everything, against all frames through user space without
  * that, with the offloads that hosts have and without any; and memory of ten thousand connections.
- * All in one run, in turns; medians.
+ * All in one run, in turns; medians. With --write the table in docs/evaluation/streams.md is written too.
  *
  * @module
  */
 import { NiLab } from "../../tests/ni/inline_lab.ts";
 import type { Host } from "../../tests/lab/host.ts";
-import { median, report } from "./report.ts";
+import { median, report, round } from "./report.ts";
 
 const ROUNDS = 5;
 const SECONDS = 2;
@@ -21,6 +21,25 @@ const ways = [
   { name: FRAMES, args: ["--user-space"] },
   { name: RECONSTRUCT, args: ["--user-space", "--reconstruct", "tcp"] },
 ];
+
+/** Lines of the table, for --write. */
+const rows: string[] = [];
+const PAGE = "docs/evaluation/streams.md";
+
+function figure(
+  metric: string,
+  value: number,
+  unit: string,
+  options: { baseline: number; target: string; met: boolean },
+): void {
+  report("streams", metric, value, unit, options);
+  const ratio = round(value / options.baseline);
+  rows.push(
+    `| ${metric} | ${round(value)} ${unit} | ${
+      round(options.baseline)
+    } ${unit} | ${ratio} | ${options.target} |`,
+  );
+}
 
 const samples = new Map<string, { gigabits: number; rtt: number }[]>();
 const of = (key: string, what: "gigabits" | "rtt") =>
@@ -63,20 +82,41 @@ for (const state of ["on", "off"] as const) {
   }
   const value = of(`${RECONSTRUCT}, offloads ${state}`, "gigabits");
   const frames = of(`${FRAMES}, offloads ${state}`, "gigabits");
-  report("streams", `put together and passed, offloads ${state}, against frames`, value, "Gbit/s", {
+  figure(`put together and passed, offloads ${state}, against frames`, value, "Gbit/s", {
     baseline: frames,
     target: "at least 0.8",
     met: value >= 0.8 * frames,
   });
   const rtt = of(`${RECONSTRUCT}, offloads ${state}`, "rtt");
   const baseline = of(`${FRAMES}, offloads ${state}`, "rtt");
-  report("streams", `round trip, put together, offloads ${state}`, rtt, "us", {
+  figure(`round trip, put together, offloads ${state}`, rtt, "us", {
     baseline,
     target: "at most 1.2 of frames'",
     met: rtt <= 1.2 * baseline,
   });
 }
 await memory();
+if (Deno.args.includes("--write")) write();
+
+/** Replaces what stands between the figures' heading and the next one. */
+function write(): void {
+  const page = Deno.readTextFileSync(PAGE);
+  const [before, after] = [page.indexOf("## Figures"), page.indexOf("## Against tshark")];
+  const table = [
+    "## Figures",
+    "",
+    "Written by `scripts/bench streams --write`, on two processors that also run both hosts: ratios of one run count.",
+    "The baseline is all frames through user space, of memory the NI without connections.",
+    "",
+    "| what | measured | baseline | ratio | target |",
+    "| --- | --- | --- | --- | --- |",
+    ...rows,
+    "",
+    "",
+  ].join("\n");
+  Deno.writeTextFileSync(PAGE, page.slice(0, before) + table + page.slice(after));
+  new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", PAGE] }).outputSync();
+}
 
 /** Opens connections that stay, and have sent something each way. */
 async function memory(): Promise<void> {
@@ -93,7 +133,7 @@ async function memory(): Promise<void> {
   await client.stop();
   await server.stop();
   await ni.stop();
-  report("streams", `memory with ${CONNECTIONS} connections (${streams.open} open)`, after, "MB", {
+  figure(`memory with ${CONNECTIONS} connections (${streams.open} open)`, after, "MB", {
     baseline: before,
     target: "at most 300 MB",
     met: after <= 300 && streams.open >= CONNECTIONS,
