@@ -16,7 +16,7 @@ import {
 } from "./messages.ts";
 import { niOfHost, type Peer } from "./registry.ts";
 import type { ConsoleState } from "./state.ts";
-import type { AlertStore, IncomingAlert, StoredAlert } from "./store.ts";
+import { type AlertStore, type IncomingAlert, isRecord, type StoredAlert } from "./store.ts";
 import { WireChannel, type WireMessage } from "./wire.ts";
 
 /** What a console is made with. */
@@ -207,7 +207,7 @@ export class Console {
       address: session?.address,
       host: hello?.host ?? "",
       software: hello?.software ?? "",
-      bundle: hello?.bundle ?? null,
+      bundle: bundleOf(state) ?? hello?.bundle ?? null,
       state,
       stateAt,
     }));
@@ -373,12 +373,6 @@ export class Console {
         return undefined;
       case "bundle-want":
       case "bundle-result":
-        if (message.op === "bundle-result" && message.phase === "switched") {
-          known.hello = known.hello && {
-            ...known.hello,
-            bundle: { version: message.version, digest: message.digest },
-          };
-        }
         for (const w of this.#watchers) w.bundle?.(session.peer.name, message);
         return undefined;
       case "pinholes":
@@ -563,6 +557,18 @@ export class Console {
     for (const w of this.#watchers) w.pinholes?.();
     return undefined;
   }
+}
+
+/** The bundle that a peer says it runs; undefined when it has not said. */
+function bundleOf(
+  state: Readonly<Record<string, unknown>>,
+): { version: string; digest: string } | null | undefined {
+  const { bundle } = state;
+  if (!isRecord(bundle)) return bundle === null ? null : undefined;
+  const { version, digest } = bundle;
+  return typeof version === "string" && typeof digest === "string"
+    ? { version: version.slice(0, 64), digest: digest.slice(0, 64) }
+    : undefined;
 }
 
 const NOTHING = new Uint8Array();

@@ -163,6 +163,8 @@ export class NiSide {
   say(message: PeerMessage, bytes?: Uint8Array): boolean {
     if (this.#session?.welcomed !== true) return false;
     this.#session.wire.send(message, bytes);
+    // What runs is another thing now.
+    if (message.op === "bundle-result") void this.#state();
     return true;
   }
 
@@ -393,7 +395,8 @@ export class NiSide {
     const { handlers, spool } = this.#options;
     const state = await handlers.state?.() ?? {};
     const { waiting, bytes, lost } = spool.state;
-    this.say({ op: "state", state: { ...state, spool: { waiting, bytes, lost } } });
+    const bundle = handlers.running?.() ?? null;
+    this.say({ op: "state", state: { ...state, bundle, spool: { waiting, bytes, lost } } });
   }
 }
 

@@ -1,12 +1,13 @@
 /**
  * A console with many NIs: alerts a second with none lost, what the page answers meanwhile, a bundle to all, memory.
  *
- *   DIAPER_BENCH_NIS, DIAPER_BENCH_SECONDS: fewer NIs or less time, for a look
+ *   --write                                 write docs/evaluation/console.md
+ *   DIAPER_BENCH_NIS, DIAPER_BENCH_SECONDS  fewer NIs or less time, for a look
  *
  * @module
  */
 import { newKeyPair } from "../../lib/sys/ssh.ts";
-import { median, quantile, report } from "./report.ts";
+import { median, quantile, report as print, round } from "./report.ts";
 
 const NIS = Number(Deno.env.get("DIAPER_BENCH_NIS") ?? 1000);
 const SECONDS = Number(Deno.env.get("DIAPER_BENCH_SECONDS") ?? 60);
@@ -22,6 +23,27 @@ const diaper = `${root}dist/diaper`;
 const directory = Deno.makeTempDirSync({ prefix: "diaper-bench-" });
 const children: Deno.ChildProcess[] = [];
 const encoder = new TextEncoder();
+
+const rows: string[] = [];
+
+/** Prints a figure, and keeps it for the page. */
+function report(
+  bench: string,
+  metric: string,
+  value: number,
+  unit: string,
+  options: { baseline?: number; target: string; met: boolean },
+): void {
+  print(bench, metric, value, unit, options);
+  const against = options.baseline === undefined
+    ? ""
+    : ` (${round(options.baseline)} without load)`;
+  rows.push(
+    `| ${metric} | ${round(value)} ${unit}${against} | ${options.target} | ${
+      options.met ? "yes" : "no"
+    } |`,
+  );
+}
 
 /** A child whose lines can be asked for. */
 class Lines {
@@ -289,6 +311,23 @@ function freePort(): number {
 
 try {
   await main();
+  if (Deno.args.includes("--write")) {
+    Deno.writeTextFileSync(
+      `${root}docs/evaluation/console.md`,
+      [
+        "# The console with many NIs",
+        "",
+        `By \`scripts/bench console --write\`: ${NIS} simulated NIs in ${PROCESSES} processes on the same machine as`,
+        `the console (${navigator.hardwareConcurrency} processors), ${RATE} alerts a second for ${SECONDS} s, each in a message of its own,`,
+        `while somebody asks for ${PAGES} pages a second.`,
+        "",
+        "| what | measured | target | met |",
+        "| --- | --- | --- | --- |",
+        ...rows,
+        "",
+      ].join("\n"),
+    );
+  }
 } finally {
   for (const child of children) await kill(child);
   Deno.removeSync(directory, { recursive: true });

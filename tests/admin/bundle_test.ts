@@ -230,3 +230,17 @@ Deno.test("bundles: an NI that trusts another signer takes nothing from a consol
   assert.deepEqual(n1.applied, []);
   n1.bundles.close();
 });
+
+Deno.test("bundles: the console shows what an NI runs, also after it went back", async () => {
+  await using test = await Start.start({ n1: "" });
+  const sick = (b: Bundle | undefined) => b?.manifest.version === "bad" ? "it is" : undefined;
+  const n1 = await ni(test, "n1", { sick });
+  const shown = () => test.daemon.console.status()[0]?.bundle?.version;
+  assert.equal(shown(), undefined);
+  await push(test, bundle(test.key.privateKey, "good"));
+  await test.until(() => shown() === "good" || undefined, "the good one");
+  await push(test, bundle(test.key.privateKey, "bad"));
+  await test.until(() => shown() === "good" || undefined, "the good one again");
+  assert.deepEqual(n1.applied, ["good", "bad", "good"]);
+  n1.bundles.close();
+});

@@ -89,6 +89,49 @@ Deno.test({
   },
 });
 
+/** A console on the network's host, and an NI that reports to it. */
+async function niWithConsole(lab: NiLab, ...settings: string[]) {
+  const { net } = lab;
+  const path = lab.lab.path("console");
+  Deno.mkdirSync(path, { mode: 0o700 });
+  const key = newKeyPair("console");
+  const write = (name: string, ...lines: string[]) =>
+    Deno.writeTextFileSync(`${path}/${name}`, lines.join("\n") + "\n", { mode: 0o600 });
+  write("console_key", key.privateKey.trimEnd());
+  write("peers", "# nobody yet");
+  write(
+    "console.yaml",
+    `listen: ["${net.address(4)}:7423"]`,
+    `key: ${path}/console_key`,
+    `peers: ${path}/peers`,
+    `run_dir: ${path}/run`,
+    `state_dir: ${path}/state`,
+    "control_group: root",
+    `eve: { file: ${path}/eve.json }`,
+  );
+  write(
+    "ni.yaml",
+    `connect: ["${net.address(4)}:7423"]`,
+    `console_keys: ["ssh-ed25519 ${key.publicKey}"]`,
+    `key: ${path}/ni_key`,
+    `state_dir: ${path}/ni-state`,
+    ...settings,
+  );
+  const config = `${path}/console.yaml`;
+  const console = net.spawn(DIAPER_BINARY, ["console", "--config", config]);
+  await console.waitForLine(/the page is at/, 60_000);
+  const ni = await lab.start("--scanner", "codered", "--console", `${path}/ni.yaml`);
+  // The key that the NI has made is told to the console as the NI says it.
+  const [, niKey = ""] = await ni.waitForLine(/diaper console authorize \S+ "(ssh-ed25519 \S+)"/);
+  const line = await net.must(DIAPER_BINARY, [
+    ...["console", "authorize", "edge", niKey, "--hosts", "203.0.113.0/24"],
+  ]);
+  write("peers", line.trimEnd());
+  await net.must(DIAPER_BINARY, ["console", "reload", "--config", config]);
+  await console.waitForLine(/edge is there/, 30_000);
+  return { path, config, console, ni };
+}
+
 /** A worm's way: many addresses that nobody has looked up. */
 const WORM = `
 import socket
@@ -109,43 +152,8 @@ Deno.test({
     await using lab = await NiLab.create();
     const { host, net } = lab;
     await host.must("ip", ["route", "add", "198.18.0.0/16", "via", lab.netAddress]);
-    const path = lab.lab.path("console");
-    Deno.mkdirSync(path, { mode: 0o700 });
-    const key = newKeyPair("console");
-    const write = (name: string, ...lines: string[]) =>
-      Deno.writeTextFileSync(`${path}/${name}`, lines.join("\n") + "\n", { mode: 0o600 });
-    write("console_key", key.privateKey.trimEnd());
-    write("peers", "# nobody yet");
-    write(
-      "console.yaml",
-      `listen: ["${net.address(4)}:7423"]`,
-      `key: ${path}/console_key`,
-      `peers: ${path}/peers`,
-      `run_dir: ${path}/run`,
-      `state_dir: ${path}/state`,
-      "control_group: root",
-      `eve: { file: ${path}/eve.json }`,
-    );
-    write(
-      "ni.yaml",
-      `connect: ["${net.address(4)}:7423"]`,
-      `console_keys: ["ssh-ed25519 ${key.publicKey}"]`,
-      `key: ${path}/ni_key`,
-      `state_dir: ${path}/ni-state`,
-    );
-    const config = `${path}/console.yaml`;
-    const console = net.spawn(DIAPER_BINARY, ["console", "--config", config]);
-    await console.waitForLine(/the page is at/, 60_000);
-    const ni = await lab.start("--scanner", "codered", "--console", `${path}/ni.yaml`);
-    // The key that the NI has made is told to the console as the NI says it.
-    const [, niKey = ""] = await ni.waitForLine(/diaper console authorize \S+ "(ssh-ed25519 \S+)"/);
-    const line = await net.must(DIAPER_BINARY, [
-      ...["console", "authorize", "edge", niKey, "--hosts", "203.0.113.0/24"],
-    ]);
-    write("peers", line.trimEnd());
-    await net.must(DIAPER_BINARY, ["console", "reload", "--config", config]);
+    const { path, config, console, ni } = await niWithConsole(lab);
     await host.must("python3", ["-c", WORM]);
-    await console.waitForLine(/edge is there/, 30_000);
     const alerts = async () => await ask(net, config, "alerts", "--scanner", "codered");
     let found = await alerts();
     for (let i = 0; i < 100 && found.length === 0; i++) found = await alerts();
