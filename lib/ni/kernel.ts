@@ -31,7 +31,8 @@ import {
   ScannerSession,
   type Undelivered,
 } from "./scanner_session.ts";
-import type { Connection, StreamCounters } from "./stream/connection.ts";
+import type { Connection } from "./stream/connection.ts";
+import type { StreamCounters } from "./stream/context.ts";
 import type { ConnectionFacts, StreamReader } from "./stream/subscriber.ts";
 import { StreamTable, type TableSettings, USUAL_STREAMS } from "./stream/table.ts";
 import { StreamsOfScanners } from "./streams_of_scanners.ts";

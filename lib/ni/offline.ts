@@ -15,7 +15,7 @@ import { type KernelCounters, NiKernel, type PreventRule, type RuleCounters } fr
 import type { ScannerRights } from "./rights.ts";
 import type { ScannerCounters } from "./scanner_session.ts";
 import { ScannerHost } from "./scanner_host.ts";
-import type { StreamCounters } from "./stream/connection.ts";
+import type { StreamCounters } from "./stream/context.ts";
 import type { ConnectionFacts } from "./stream/subscriber.ts";
 import { StreamFiles } from "./stream_files.ts";
 

@@ -4,96 +4,27 @@
  *
  * @module
  */
-import { Packet, TCP } from "../../net/packet.ts";
-import type { Direction } from "../frame.ts";
-import type { HeldFrame, HeldFrames } from "../held_frames.ts";
-import type { Arrival, ForwardFrame } from "./arrival.ts";
-import type { PiecePool } from "./byte_store.ts";
-import { Flow, type HeldPacket } from "./flow.ts";
+import { type Packet, TCP } from "../../net/packet.ts";
+import type { Arrival } from "./arrival.ts";
+import type { ConnectionState, StreamContext } from "./context.ts";
+import { deliver, directionOf } from "./delivery.ts";
 import type { ConnectionEnds } from "./ends.ts";
+import { Flow } from "./flow.ts";
+import { correct, dropHeld, forwardDecided, markConflicts } from "./held_packets.ts";
+import { noteTimestamp, whyThrownAway } from "./judge.ts";
 import { addRange } from "./ranges.ts";
-import { ACCEPTED, type OverlapPolicy } from "./reassembly.ts";
+import { ACCEPTED } from "./reassembly.ts";
 import { Relay } from "./relay.ts";
-import { clearUrgent, fixChecksum, removePayload, segmentSize } from "./rewrite.ts";
+import { clearUrgent, removePayload, segmentSize } from "./rewrite.ts";
 import type { CloseReason, ReaderFlow, Subscription } from "./subscriber.ts";
-import { TcpOptions } from "./tcp_options.ts";
+import type { TcpOptions } from "./tcp_options.ts";
 
-/** Bounds and choices. */
-export interface StreamSettings {
-  /** Bytes of one direction of a connection that are held. */
-  readonly streamBytes: number;
-  readonly overlap: OverlapPolicy;
-  /** Hop limits below this, that are much less than the connection's usual one, are meant not to arrive. */
-  readonly leastTtl: number;
-  /** What receivers do with urgent bytes: `inline` makes ordinary ones of them, `keep` leaves them as they are. */
-  readonly urgent: "inline" | "keep";
-  /** Cuts of at most so many bytes are small, and so many of them are told of. */
-  readonly smallCut: number;
-  readonly smallCuts: number;
-  /**
-   * The packets are of a capture: neither end answers to what is changed. What a receiver acknowledged counts for what it
-   * would have got, and nothing is sent again.
-   */
-  readonly replay: boolean;
-}
-
-/** What connections need of what is around them. */
-export interface StreamContext {
-  /** Milliseconds since the epoch. */
-  now: number;
-  readonly pool: PiecePool;
-  readonly held: HeldFrames;
-  readonly settings: StreamSettings;
-  readonly options: TcpOptions;
-  readonly linkType: number;
-  readonly counters: StreamCounters;
-  readonly forward: ForwardFrame;
-  alert(
-    connection: Connection,
-    signature: string,
-    detail?: Readonly<Record<string, unknown>>,
-  ): void;
-  /** The handshake is done, or the connection was picked up: whoever wants may subscribe. */
-  opened(connection: Connection): void;
-  /** A connection has something to do later. */
-  timer(connection: Connection): void;
-}
-
-/** What became of packets and bytes. */
-export interface StreamCounters {
-  connections: number;
-  open: number;
-  packets: number;
-  /** Bytes put together. */
-  bytes: number;
-  /** Packets that do not belong to the stream, as the receiver would judge. */
-  rejected: number;
-  conflicts: number;
-  relayed: number;
-  cutBytes: number;
-  injectedBytes: number;
-  killed: number;
-  retransmitted: number;
-}
-
-/** Where a connection is. */
-export type ConnectionState = "opening" | "open" | "closed" | "reset" | "killed";
-
-/** PAWS: older than this, a time stamp cannot be compared with (RFC 7323, 5.5). Milliseconds. */
-const PAWS_LIMIT = 24 * 24 * 3600 * 1000;
-/** Hops by which a route may change. */
-const TTL_CHANGE = 8;
 /** Below this a sender's first flight goes on without an acknowledgement (RFC 3390). */
 const FIRST_FLIGHT = 4380;
 /** Milliseconds after which the sender seems to wait for one. */
 const MORE_WAIT = 10;
 /** Bytes kept of a direction whose receiver's acknowledgements are not seen. */
 const UNACKED = 1024 * 1024;
-const DELIVERY = 64 * 1024;
-
-/** Memory for what readers are given, and for looking at held packets. */
-const delivery = new Uint8Array(DELIVERY);
-const again = new Packet();
 
 /** A connection. */
 export class Connection {
@@ -167,7 +98,11 @@ export class Connection {
     if ((p.tcpFlags & TCP.SYN) !== 0) return this.#syn(arrival, p, options, flow, back);
     if (!flow.known) this.#pickUp(p, flow, back);
     if ((p.tcpFlags & TCP.RST) !== 0) return this.#rst(arrival, p, flow, back);
-    if (this.#isRejected(p, options, flow)) return this.#reject(arrival);
+    const wrong = whyThrownAway(p, options, flow, context);
+    if (wrong !== undefined) {
+      context.alert(this, wrong);
+      return this.#reject(arrival);
+    }
     flow.learn(p);
     if (this.state === "opening" && (p.tcpFlags & TCP.ACK) !== 0 && back.known) this.#open();
     this.#segment(arrival, p, options, flow, back);
@@ -292,7 +227,7 @@ export class Connection {
   deliver(index: 0 | 1): void {
     for (const subscription of [...this.subscriptions]) {
       if (subscription.released) continue;
-      this.#deliverTo(subscription, index);
+      deliver(subscription, index, this.flows[index], this.#context.now);
     }
     this.#forget(this.flows[index], index);
   }
@@ -301,7 +236,7 @@ export class Connection {
   advance(index: 0 | 1): void {
     if (this.state !== "open" && this.state !== "opening") return;
     if (this.relay !== undefined) this.relay.advance(index);
-    else this.#release(this.flows[index], this.frontier(index));
+    else forwardDecided(this.flows[index], this.frontier(index), this.#context);
     this.#forget(this.flows[index], index);
     this.#maybeClosed();
   }
@@ -359,18 +294,8 @@ export class Connection {
     return bytes;
   }
 
-  /** Gives up packets that wait; their bytes are in the store. */
-  dropQueue(flow: Flow): void {
-    for (const { frames } of flow.queue) this.#releaseFrames(frames);
-    flow.queue.length = 0;
-  }
-
-  #releaseFrames(frames: readonly HeldFrame[]): void {
-    for (const frame of frames) this.#context.held.release(frame);
-  }
-
   #empty(flow: Flow): void {
-    this.dropQueue(flow);
+    dropHeld(flow, this.#context);
     flow.bytes.store.clear();
     flow.bytes.ranges.length = 0;
     flow.sender?.store.clear();
@@ -421,7 +346,7 @@ export class Connection {
     }
     if (!repeated) flow.handshake(options);
     flow.learn(p);
-    if (options.hasTimestamps) this.#timestamp(flow, options, true);
+    if (options.hasTimestamps) noteTimestamp(flow, options, true, this.#context.now);
     if (options.multipath) this.#context.alert(this, "part of a multipath connection");
     if ((p.tcpFlags & TCP.ACK) !== 0 && back.known) {
       const acked = back.offset(p.acknowledgement, back.bytes.next);
@@ -485,37 +410,6 @@ export class Connection {
     this.end("reset");
   }
 
-  /** Whether the receiver will throw it away for what it is, wherever in the stream it belongs. */
-  #isRejected(p: Packet, options: TcpOptions, flow: Flow): boolean {
-    const { settings, now } = this.#context;
-    if (flow.ttl === 0) flow.ttl = p.ttl;
-    if (p.ttl < settings.leastTtl && p.ttl < flow.ttl - TTL_CHANGE) {
-      this.#context.alert(this, "hop limit too low to arrive", { ttl: p.ttl, usual: flow.ttl });
-      return true;
-    }
-    if (!options.hasTimestamps) return false;
-    const older = (flow.recent - options.timestamp) | 0;
-    if (flow.hasTimestamps && older > 1 && now - flow.recentAt < PAWS_LIMIT) {
-      // Packets that only acknowledge may be overtaken by others.
-      if (p.payloadEnd > p.payload || (p.tcpFlags & TCP.FIN) !== 0) {
-        this.#context.alert(this, "time stamp of the past");
-        return true;
-      }
-    }
-    return false;
-  }
-
-  #timestamp(flow: Flow, options: TcpOptions, inOrder: boolean): void {
-    if (!flow.hasTimestamps || ((options.timestamp - flow.timestamp) | 0) > 0) {
-      flow.timestamp = options.timestamp;
-    }
-    if (inOrder && (!flow.hasTimestamps || ((options.timestamp - flow.recent) | 0) >= 0)) {
-      flow.recent = options.timestamp;
-      flow.recentAt = this.#context.now;
-    }
-    flow.hasTimestamps = true;
-  }
-
   #segment(arrival: Arrival, p: Packet, options: TcpOptions, flow: Flow, back: Flow): void {
     const offset = flow.offset(p.sequence, flow.bytes.next);
     const length = p.payloadEnd - p.payload;
@@ -544,7 +438,7 @@ export class Connection {
     if (!this.#acknowledgement(p, options, flow, back, length === 0 && !fin)) {
       return this.#reject(arrival);
     }
-    if (options.hasTimestamps) this.#timestamp(flow, options, offset <= acked);
+    if (options.hasTimestamps) noteTimestamp(flow, options, offset <= acked, this.#context.now);
     if (length === 0 && !fin) {
       if (this.relay === undefined) arrival.forward();
       else {
@@ -564,7 +458,7 @@ export class Connection {
   #acknowledgement(p: Packet, options: TcpOptions, flow: Flow, back: Flow, bare: boolean): boolean {
     if ((p.tcpFlags & TCP.ACK) === 0) return true;
     if (!back.known) back.begin(p.acknowledgement);
-    const window = p.window * 2 ** flow.shift(back);
+    const window = p.window * (1 << flow.shift(back));
     const { relay } = this;
     if (relay !== undefined) {
       return relay.acknowledged(back, p.acknowledgement, window, options, bare);
@@ -600,7 +494,7 @@ export class Connection {
     this.#context.alert(this, "bytes that were not seen", { bytes: gap.end - gap.start });
     for (const { reader, flows } of this.subscriptions) {
       const from = Math.max(gap.start, flows[i].sent);
-      if (from < gap.end) reader.gap(direction(i), from, gap.end - from);
+      if (from < gap.end) reader.gap(directionOf(i), from, gap.end - from);
       flows[i].sent = Math.max(flows[i].sent, gap.end);
     }
     this.deliver(i);
@@ -660,9 +554,7 @@ export class Connection {
   #conflict(flow: Flow, offset: number, end: number): void {
     this.#context.counters.conflicts++;
     this.#context.alert(this, "segments that contradict each other", { offset });
-    for (const held of flow.queue) {
-      if (held.start < end && offset < held.end) held.conflict = true;
-    }
+    markConflicts(flow, offset, end);
   }
 
   #passive(
@@ -671,20 +563,19 @@ export class Connection {
     flow: Flow,
     segment: { offset: number; end: number; fin: boolean; result: number },
   ): void {
+    if (!this.contained) return arrival.forward();
     const { offset, end, fin, result } = segment;
     const frontier = this.frontier(index(flow, this));
     const conflict = (result & ACCEPTED.CONFLICT) !== 0;
-    if (
-      this.contained && this.#context.settings.urgent === "inline" && (p.tcpFlags & TCP.URG) !== 0
-    ) {
+    if (this.#context.settings.urgent === "inline" && (p.tcpFlags & TCP.URG) !== 0) {
       this.#context.alert(this, "urgent bytes");
       if (arrival.fragments.length === 0) clearUrgent(p);
     }
     // What is decided goes at once; out of order too, when whatever is missing is decided.
-    if (end <= frontier || !this.contained) {
-      if (conflict && this.contained) {
+    if (end <= frontier) {
+      if (conflict) {
         if (arrival.fragments.length > 0) return arrival.drop();
-        this.#correct(p, flow, offset);
+        correct(p, flow, offset);
       }
       arrival.forward();
       // Without any that wait, all that came went on.
@@ -709,16 +600,6 @@ export class Connection {
     }
   }
 
-  /** Writes the stream's bytes over a packet's own that contradict them. */
-  #correct(p: Packet, flow: Flow, offset: number): void {
-    const { store, next } = flow.bytes;
-    const from = Math.max(offset, store.low);
-    const to = Math.min(offset + p.payloadEnd - p.payload, next);
-    if (from >= to) return;
-    store.copy(from, to, p.data, p.payload + from - offset);
-    fixChecksum(p);
-  }
-
   #full(arrival: Arrival, flow: Flow): void {
     if (this.contained) {
       // The sender has to wait, and sends it again.
@@ -730,39 +611,6 @@ export class Connection {
     this.subscriptions.length = 0;
     this.bypassed = true;
     this.#empty(flow);
-  }
-
-  #release(flow: Flow, frontier: number): void {
-    const { queue } = flow;
-    let kept = 0;
-    for (const held of queue) {
-      if (held.end > frontier) {
-        queue[kept++] = held;
-        continue;
-      }
-      this.#forwardHeld(held, flow);
-      flow.forwarded = Math.max(flow.forwarded, held.end + (held.fin ? 1 : 0));
-    }
-    queue.length = kept;
-  }
-
-  #forwardHeld(held: HeldPacket, flow: Flow): void {
-    if (held.conflict && held.frames.length === 1) {
-      const [frame] = held.frames as [HeldFrame];
-      again.decode(frame.memory.data, frame.start, frame.end, this.#context.linkType);
-      this.#correct(again, flow, held.start);
-    }
-    if (!held.conflict || held.frames.length === 1) {
-      for (const frame of held.frames) {
-        const { seconds, nanoseconds } = timeOf(this.#context.now);
-        this.#context.forward(frame.memory, frame.start, frame.end, frame.direction, {
-          seconds,
-          nanoseconds,
-          wireLength: frame.wireLength,
-        });
-      }
-    }
-    this.#releaseFrames(held.frames);
   }
 
   #decided(flow: ReaderFlow, i: 0 | 1): void {
@@ -799,30 +647,6 @@ export class Connection {
       this.#relayed();
     }
     this.relay?.flush();
-  }
-
-  #deliverTo(subscription: Subscription, i: 0 | 1): void {
-    const { reader, flows } = subscription;
-    const mine = flows[i];
-    const flow = this.flows[i];
-    const { store, next } = flow.bytes;
-    if (!reader.contain && mine.sent < store.low) {
-      reader.gap(direction(i), mine.sent, store.low - mine.sent);
-      mine.sent = store.low;
-    }
-    while (mine.sent < next && !subscription.released) {
-      const length = Math.min(next - mine.sent, DELIVERY, reader.room());
-      if (length <= 0) break;
-      store.copy(mine.sent, mine.sent + length, delivery, 0);
-      const offset = mine.sent;
-      mine.sent += length;
-      mine.at = this.#context.now;
-      reader.data(direction(i), offset, delivery.subarray(0, length));
-    }
-    if (flow.finAt === next && mine.sent >= next && !mine.ended) {
-      mine.ended = true;
-      reader.end(direction(i), next);
-    }
   }
 
   /** Forgets bytes that nobody needs: the receiver has them, all have read and decided about them. */
@@ -895,15 +719,8 @@ export class Connection {
   }
 }
 
-function direction(i: 0 | 1): Direction {
-  return i === 0 ? "from-host" : "to-host";
-}
 
 function index(flow: Flow, { flows }: Connection): 0 | 1 {
   return flow === flows[0] ? 0 : 1;
 }
 
-function timeOf(now: number): { seconds: number; nanoseconds: number } {
-  const seconds = Math.floor(now / 1000);
-  return { seconds, nanoseconds: Math.floor((now - seconds * 1000) * 1e6) };
-}

@@ -109,7 +109,8 @@ export class Flow {
 
   /** The sequence number of an offset. */
   sequence(offset: number): number {
-    return (this.base + (offset % 0x100000000)) >>> 0;
+    // What is beyond 32 bits falls away.
+    return (this.base + offset) >>> 0;
   }
 
   /** Takes over what a SYN says. */

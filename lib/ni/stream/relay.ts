@@ -8,8 +8,10 @@
 import { type Packet, TCP } from "../../net/packet.ts";
 import { FrameRef } from "../frame.ts";
 import { ByteStore } from "./byte_store.ts";
-import type { Connection, StreamContext } from "./connection.ts";
+import type { Connection } from "./connection.ts";
+import type { StreamContext } from "./context.ts";
 import type { Flow } from "./flow.ts";
+import { dropHeld } from "./held_packets.ts";
 import type { Range } from "./ranges.ts";
 import { ACCEPTED } from "./reassembly.ts";
 import { LEAD, put32 } from "./segment_writer.ts";
@@ -53,7 +55,7 @@ export class Relay {
     for (const i of [0, 1] as const) {
       const flow = flows[i];
       const { bytes } = flow;
-      this.#connection.dropQueue(flow);
+      dropHeld(flow, this.#context);
       const frontier = Math.min(this.#connection.frontier(i), bytes.next);
       const { acked } = flow;
       const end = Math.min(acked, flow.finAt ?? Infinity);

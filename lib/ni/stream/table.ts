@@ -9,12 +9,8 @@ import { type Direction, timestamp } from "../frame.ts";
 import { HeldFrames } from "../held_frames.ts";
 import { Arrival, type ForwardFrame, type FrameTimes } from "./arrival.ts";
 import { PiecePool } from "./byte_store.ts";
-import {
-  Connection,
-  type StreamContext,
-  type StreamCounters,
-  type StreamSettings,
-} from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { StreamContext, StreamCounters, StreamSettings } from "./context.ts";
 import { ConnectionEnds } from "./ends.ts";
 import { Fragments } from "./fragments.ts";
 import { checksumState, isUnfinished } from "./rewrite.ts";
@@ -327,7 +323,7 @@ export class StreamTable {
     }
     this.#last = connection;
     connection.packet(arrival);
-    if (connection.deadline === undefined) this.#timer(connection);
+    if (connection.contained && connection.deadline === undefined) this.#timer(connection);
   }
 
   /** Of a capture, the addresses tell the side; otherwise the side is known, and addresses may be forged. */
