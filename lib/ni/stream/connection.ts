@@ -719,8 +719,6 @@ export class Connection {
   }
 }
 
-
 function index(flow: Flow, { flows }: Connection): 0 | 1 {
   return flow === flows[0] ? 0 : 1;
 }
-
