@@ -28,7 +28,7 @@ def send(proto, payload):
             if e.errno != 105: raise
             time.sleep(0.001)
     sent += 1
-for port in range(1, 65536):
+for port in range(1, 65536, int(sys.argv[4])):
     send(17, struct.pack("!HHHH", 53, port, 8, 0))
     t = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 8192, 0, 0)
     c = total(A + B + struct.pack("!BBH", 0, 6, len(t)) + t)
@@ -40,10 +40,35 @@ s.send(b"\\xff" * 6 + mac + b"\\x08\\x06" + arp)
 print("sent", sent)
 `;
 
+/** The same over IPv6, marked by the flow label. */
+const BLAST6 = `
+import socket, struct, sys, time
+source, target, gateway = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3])
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("ni0", 0))
+mac = s.getsockname()[4]
+A, B = socket.inet_pton(socket.AF_INET6, source), socket.inet_pton(socket.AF_INET6, target)
+sent = 0
+def send(header, payload):
+    global sent
+    f = gateway + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 0x6000D1AB, len(payload), header, 64) + A + B + payload
+    while True:
+        try: s.send(f); break
+        except OSError as e:
+            if e.errno != 105: raise
+            time.sleep(0.001)
+    sent += 1
+for port in range(1, 65536, int(sys.argv[4])):
+    send(17, struct.pack("!HHHH", 53, port, 8, 1))
+    send(6, struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 8192, 1, 0))
+for header in range(256):
+    if header not in (6, 17): send(header, bytes(8))
+print("sent", sent)
+`;
+
 /** Counts marked packets that come to an interface, until its input ends. */
 const COUNT = `
 import select, socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(0x800)); s.bind((sys.argv[1], 0))
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind((sys.argv[1], 0))
 s.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)
 print("counting", flush=True)
 n = 0
@@ -51,7 +76,8 @@ while True:
     ready = select.select([s, sys.stdin], [], [])[0]
     if s in ready:
         f, a = s.recvfrom(128)
-        if a[2] != 4 and f[18:20] == b"\\xd1\\xab": n += 1
+        if a[2] != 4 and f[18:20] == b"\\xd1\\xab" and f[12:14] == b"\\x08\\x00": n += 1
+        if a[2] != 4 and f[12:18] == b"\\x86\\xdd\\x60\\x00\\xd1\\xab": n += 1
     elif sys.stdin in ready: break
 print("seen", n, flush=True)
 `;
@@ -95,11 +121,18 @@ Deno.test({
     );
     const link = await net.must("ip", ["-o", "link", "show", "ni0"]);
     const gateway = (/link\/ether (\S+)/.exec(link)?.[1] ?? "").replaceAll(":", "");
-    const blast = async (source: string): Promise<{ sent: number; seen: number }> => {
-      const counter = box.spawn("python3", ["-c", COUNT, "eth0"]);
+    const blast = async (
+      source: string,
+      target = management,
+      step = 16,
+    ): Promise<{ sent: number; seen: number }> => {
+      const [program, where, port] = target.includes(":")
+        ? [BLAST6, net, "ni0"] as const
+        : [BLAST, box, "eth0"] as const;
+      const counter = where.spawn("python3", ["-c", COUNT, port]);
       await counter.waitForLine(/counting/);
       const sent = Number(
-        (await host.must("python3", ["-c", BLAST, source, management, gateway], {
+        (await host.must("python3", ["-c", program, source, target, gateway, String(step)], {
           timeout: 60_000,
         }))
           .replace(/\D/g, ""),
@@ -111,17 +144,26 @@ Deno.test({
       await counter.status;
       return { sent, seen: Number(seen) };
     };
+    await box.must("ip", ["addr", "add", "2001:db8:99::2/64", "dev", "eth0", "nodad"]);
     // Without a console the NI is a wire, and the way round is there: the test can fail.
     const wire = await lab.start();
     const open = await blast(lab.hostAddress);
     assert.ok(open.seen > open.sent * 0.5, JSON.stringify(open));
+    const open6 = await blast("2001:db8:77::1", "2001:db8:99::2");
+    assert.ok(open6.seen > open6.sent * 0.5, JSON.stringify(open6));
     await wire.stop();
     const ni = await lab.start("--console", `${path}/ni-console.yaml`);
     await box.waitForListener("tcp", 7424);
     assert.match(await net.must("python3", ["-c", GREETING, management]), /^SSH-2\.0-/);
     for (const source of [lab.hostAddress, consoleAddress, management]) {
-      const { sent, seen } = await blast(source);
-      assert.ok(sent > 131_000);
+      const { sent, seen } = await blast(source, management, source === management ? 16 : 1);
+      assert.ok(sent > (source === management ? 8_000 : 131_000));
+      assert.equal(seen, 0, `as ${source}`);
+    }
+    for (const source of ["2001:db8:77::1", "2001:db8:99::2"]) {
+      const { sent, seen } = await blast(source, "2001:db8:99::2");
+      assert.ok(sent > 8_000);
+      // Nothing of it even leaves the NI.
       assert.equal(seen, 0, `as ${source}`);
     }
     assert.notEqual(await host.tryConnect(management, 7424), "connected");
