@@ -16,17 +16,18 @@
  */
 #define NO_SLOT PROCESS_CHANNELS
 
-/* A new channel of this process, or -1. */
-static int make_channel(struct __kernel_timespec *left) {
+/* A new channel of this process, over which the message's answer will come; or -1. */
+static int ask_with_channel(struct wire_open *message, int fd, struct __kernel_timespec *left) {
 	int ends[2];
 	int on = 1;
-	struct wire_header header = message_header(WIRE_CHANNEL, sizeof header);
 	if (sys6(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sys_ptr(ends), 0, 0) != 0)
 		return -1;
 	/* The kernel adds the sender's credentials to a message only when the receiving end asks for
 	 * them, and the broker gets to see that end after the first message was sent. */
 	sys6(SYS_setsockopt, ends[1], SOL_SOCKET, SO_PASSCRED, sys_ptr(&on), sizeof on, 0);
-	enum message_result sent = message_send(trunk_fd(), &header, ends[1], left);
+	message->header = message_header(WIRE_CHANNEL, sizeof *message);
+	enum message_result sent =
+	    message_send(trunk_fd(), &message->header, (int[]){ends[1], fd}, 2, left);
 	sys3(SYS_close, ends[1], 0, 0);
 	if (sent != MESSAGE_DONE) {
 		sys3(SYS_close, ends[0], 0, 0);
@@ -60,12 +61,15 @@ static enum message_result exchange(unsigned slot, struct wire_open *message, in
                                     struct __kernel_timespec *left) {
 	int channel = kept_channel(slot);
 	bool is_trunk = channel >= 0 && channel == trunk_fd();
-	if (channel < 0)
-		channel = make_channel(left);
-	if (channel < 0)
-		return MESSAGE_DEAD;
-	message->header = message_header(WIRE_OPEN, sizeof *message);
-	enum message_result result = message_send(channel, &message->header, fd, left);
+	enum message_result result = MESSAGE_DONE;
+	if (channel < 0) {
+		channel = ask_with_channel(message, fd, left);
+		if (channel < 0)
+			return MESSAGE_DEAD;
+	} else {
+		message->header = message_header(WIRE_OPEN, sizeof *message);
+		result = message_send(channel, &message->header, &fd, 1, left);
+	}
 	if (result == MESSAGE_DONE)
 		result = message_receive(channel, message->header.sequence, verdict, left);
 	if (is_trunk)

@@ -30,7 +30,7 @@ bool join_client(int wrapper, int fd) {
 	/* The kernel has done so already where the wrapper made the program unreadable (execve(2)). */
 	sys6(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0);
 	bool joined = take_ticket(wrapper, &join) &&
-	              message_send(fd, &join.header, -1, &left) == MESSAGE_DONE &&
+	              message_send(fd, &join.header, NULL, 0, &left) == MESSAGE_DONE &&
 	              message_receive(fd, join.header.sequence, &verdict, &left) == MESSAGE_DONE &&
 	              verdict.verdict == WIRE_VERDICT_OPEN;
 	memset(&join, 0, sizeof join);

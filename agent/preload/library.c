@@ -94,7 +94,7 @@ static void report(void) {
 	if (fd < 0)
 		return;
 	if (sys3(SYS_connect, fd, sys_ptr(&address), sizeof address) == 0)
-		message_send((int)fd, &wrap.header, -1, &left);
+		message_send((int)fd, &wrap.header, NULL, 0, &left);
 	sys3(SYS_close, fd, 0, 0);
 }
 

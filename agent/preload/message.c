@@ -69,23 +69,26 @@ struct identity {
 
 struct ancillary {
 	struct cmsghdr rights;
-	int fd;
-	int zero;
+	int fds[MESSAGE_FDS];
 	struct cmsghdr credentials;
 	struct identity identity;
 	int end;
 };
 
-_Static_assert(offsetof(struct ancillary, fd) == CMSG_LEN(0), "CMSG_DATA");
+_Static_assert(offsetof(struct ancillary, fds) == CMSG_LEN(0), "CMSG_DATA");
+/* One descriptor takes as much space as two. */
 _Static_assert(offsetof(struct ancillary, credentials) == CMSG_SPACE(sizeof(int)), "CMSG_NXTHDR");
+_Static_assert(offsetof(struct ancillary, credentials) == CMSG_SPACE(2 * sizeof(int)), "CMSG_NXTHDR");
 
 /* The message's ancillary data; returns its length. */
-static size_t attach(struct ancillary *to, int fd) {
+static size_t attach(struct ancillary *to, const int *fds, unsigned count) {
 	uint32_t user = (uint32_t)sys3(SYS_geteuid, 0, 0, 0);
 	*to = (struct ancillary){
-	    .rights = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS},
-	    .fd = fd,
+	    .rights = {.cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET,
+	               .cmsg_type = SCM_RIGHTS},
 	};
+	for (unsigned i = 0; i < count; i++)
+		to->fds[i] = fds[i];
 	/* The kernel would name the real user: still root, in a server that puts on its client's rights by
 	 * seteuid. It takes the effective one when it is told, and no others' (unix(7)). */
 	if (user == (uint32_t)sys3(SYS_getuid, 0, 0, 0))
@@ -103,14 +106,14 @@ static size_t attach(struct ancillary *to, int fd) {
 	return sizeof *to;
 }
 
-enum message_result message_send(int socket, const struct wire_header *header, int fd,
-                                 struct __kernel_timespec *left) {
+enum message_result message_send(int socket, const struct wire_header *header, const int *fds,
+                                 unsigned count, struct __kernel_timespec *left) {
 	struct iovec data = {.iov_base = (void *)(uintptr_t)header, .iov_len = header->length};
 	struct ancillary ancillary;
 	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-	if (fd >= 0) {
+	if (count > 0) {
 		message.msg_control = &ancillary;
-		message.msg_controllen = attach(&ancillary, fd);
+		message.msg_controllen = attach(&ancillary, fds, count);
 	}
 	for (;;) {
 		long sent = sys3(SYS_sendmsg, socket, sys_ptr(&message), MSG_NOSIGNAL | MSG_DONTWAIT);

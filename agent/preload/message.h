@@ -16,9 +16,12 @@ enum message_result {
 
 struct __kernel_timespec message_time_limit(void);
 
-/* Sends the message that the header begins, with a descriptor unless it is -1. */
-enum message_result message_send(int socket, const struct wire_header *header, int fd,
-                                 struct __kernel_timespec *left);
+/* Most descriptors that go with a message. */
+#define MESSAGE_FDS 2
+
+/* Sends the message that the header begins, with so many descriptors. */
+enum message_result message_send(int socket, const struct wire_header *header, const int *fds,
+                                 unsigned count, struct __kernel_timespec *left);
 
 /* Waits for the verdict with this sequence number; answers that came too late for earlier ones
  * are passed over. */

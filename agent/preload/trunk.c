@@ -35,7 +35,7 @@ static bool greet(int fd) {
 	    .version = WIRE_VERSION,
 	};
 	memcpy(hello.delegate, config.delegate, sizeof hello.delegate);
-	return message_send(fd, &hello.header, -1, &left) == MESSAGE_DONE &&
+	return message_send(fd, &hello.header, NULL, 0, &left) == MESSAGE_DONE &&
 	       message_receive(fd, hello.header.sequence, &verdict, &left) == MESSAGE_DONE &&
 	       verdict.verdict == WIRE_VERDICT_OPEN;
 }

@@ -16,7 +16,7 @@
 
 enum wire_type {
 	WIRE_HELLO = 1,
-	WIRE_CHANNEL = 2,
+	WIRE_CHANNEL = 2, /* the first OPEN of a new process, with its own channel */
 	WIRE_OPEN = 3,
 	WIRE_WRAP = 5,
 	WIRE_JOIN = 6,

@@ -10,7 +10,7 @@ import type { PinholeRequest, Verdict } from "../pinhole/request.ts";
 import { userName } from "../sys/accounts.ts";
 import { EPOLL, type Poller } from "../sys/epoll.ts";
 import { libc, SystemError } from "../sys/libc.ts";
-import { processProgram, processStart } from "../sys/process_facts.ts";
+import { processProgram, processStart, processVariables } from "../sys/process_facts.ts";
 import { type SocketFacts, socketFacts } from "../sys/socket_facts.ts";
 import {
   acceptUnix,
@@ -60,6 +60,7 @@ export interface BrokerEvent {
     | "channel.refused"
     | "request.refused"
     | "request.disputed"
+    | "wrapper.environment"
     | "channel.limit";
   readonly why: string;
   readonly uid: number;
@@ -102,7 +103,7 @@ class ProtocolViolation extends Error {}
 
 /** How many descriptors come with a message; 0 for those that are not here. */
 const DESCRIPTORS: Readonly<Partial<Record<AgentMessage["type"], number>>> = {
-  channel: 1,
+  channel: 2,
   open: 1,
   traced: 2,
 };
@@ -114,10 +115,13 @@ function mustBeFirst(channel: Channel, what: string): void {
   }
 }
 
+/** Variables by which a user might hope to get code into a wrapper or its program. */
+const INTRUDING = /^(LD_.*|GCONV_PATH|GLIBC_TUNABLES|DIAPER_(SOCKET|FD|WRAPPER_FD))$/;
+
 /** Longest time from connect to HELLO, in milliseconds. */
 const HELLO_MS = 10_000;
 /** Messages taken from one channel in one round, so that a talkative one does not starve the rest. */
-const MESSAGES_PER_ROUND = 16;
+const MESSAGES_PER_ROUND = 64;
 
 /** The broker's end of all agents' channels, on a poll set. */
 export class Broker {
@@ -246,9 +250,9 @@ export class Broker {
       const message = this.#receiver.receive(channel.fd);
       if (message === "none") return;
       if (message === "end") return this.#drop(channel);
-      let child: Channel | undefined;
+      let mayHoldMore = false;
       try {
-        child = this.#message(channel, message);
+        mayHoldMore = this.#message(channel, message);
       } catch (error) {
         if (!(error instanceof ProtocolViolation)) throw error;
         this.#refuseChannel(channel, error.message);
@@ -256,14 +260,12 @@ export class Broker {
         // Whatever was passed and not taken over is dropped at once: a copy here keeps a socket alive.
         for (const fd of message.fds) libc.close(fd);
       }
-      // Who asked waits for the answer: only a parent's channel is likely to hold more.
-      if (child === undefined) return;
-      this.#readable(child);
+      if (!mayHoldMore) return;
     }
   }
 
-  /** Does what a message asks for; returns the channel that came with it, if one did. */
-  #message(channel: Channel, received: ReceivedMessage): Channel | undefined {
+  /** Does what a message asks for; true when the channel is likely to hold more. */
+  #message(channel: Channel, received: ReceivedMessage): boolean {
     if (received.truncated) throw new ProtocolViolation("message is too long");
     const message = parseAgentMessage(received.data);
     if (typeof message === "string") throw new ProtocolViolation(message);
@@ -283,15 +285,15 @@ export class Broker {
     }
     if (message.type === "hello") {
       this.#hello(channel, message);
-      return undefined;
+      return false;
     }
     if (message.type === "wrap") {
       this.#wrap(channel, message, sender as Credentials);
-      return undefined;
+      return false;
     }
     if (message.type === "join") {
       this.#join(channel, message, sender as Credentials);
-      return undefined;
+      return false;
     }
     if (channel.delegate === undefined) throw new ProtocolViolation("no HELLO before the rest");
     const { client } = channel;
@@ -300,13 +302,20 @@ export class Broker {
         `process ${sender?.pid ?? "?"} is not ${client.record.target} as its wrapper started it`,
       );
     }
-    if (message.type === "channel") return this.#child(channel, received.fds, sender);
-    if (message.type === "open") {
-      this.#ask(channel, message, received.fds[0] as number, sender as Credentials);
+    const { fds } = received;
+    if (message.type === "channel") {
+      const socket = fds[1] as number;
+      const child = this.#child(channel, fds, sender);
+      if (child !== undefined) this.#ask(child, message, socket, sender as Credentials);
+      // Who asks over a channel of its own waits for the answer: only a parent's is likely to hold more.
+      return true;
     }
-    if (message.type === "traced") this.#askForTraced(channel, message, received.fds);
+    if (message.type === "open") {
+      this.#ask(channel, message, fds[0] as number, sender as Credentials);
+    }
+    if (message.type === "traced") this.#askForTraced(channel, message, fds);
     // CLOSE is a hint only: the kernel's notice of the socket's end decides.
-    return undefined;
+    return false;
   }
 
   #hello(channel: Channel, message: AgentMessage & { type: "hello" }): void {
@@ -346,6 +355,13 @@ export class Broker {
       this.#answer(channel, message.sequence, { kind: "refused", why: ticket });
       // Told of the user who tried, not of the delegate.
       return this.#refuseChannel(channel, ticket, sender.uid);
+    }
+    const set = processVariables(channel.peer.pid).filter((name) => INTRUDING.test(name));
+    if (set.length > 0) {
+      const why = `started with ${set.join(", ")}: without effect`;
+      const { pid } = channel.peer;
+      const program = channel.program.path;
+      this.#report({ event_type: "wrapper.environment", why, uid: sender.uid, pid, program });
     }
     channel.ticket = ticket;
     if (sendUnix(channel.fd, encodeTicket(message.sequence, ticket)) < 0) this.#drop(channel);
@@ -403,7 +419,7 @@ export class Broker {
       });
       return undefined;
     }
-    fds.length = 0; // taken over: not to be closed with the message
+    fds.shift(); // taken over: not to be closed with the message
     return this.#open(fd, peer, parent.delegate, parent.client);
   }
 
@@ -448,7 +464,9 @@ export class Broker {
     requester: Requester,
   ): void {
     const facts = socketFacts(fd);
-    if (facts === undefined) throw new ProtocolViolation("descriptor is not a TCP or UDP socket");
+    if (facts === undefined) {
+      return this.#refuseChannel(channel, "descriptor is not a TCP or UDP socket");
+    }
     const tuple = this.#tuple(message, facts);
     if (typeof tuple === "string") {
       return this.#refuse(channel, message.sequence, requester, tuple, requester.program);

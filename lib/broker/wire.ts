@@ -24,9 +24,9 @@ interface Wanted {
   readonly boundAt: number;
 }
 
-/** OPEN. */
+/** OPEN, or CHANNEL: the first OPEN of a new process, which comes with its own channel. */
 export interface OpenMessage extends Wanted {
-  readonly type: "open";
+  readonly type: "open" | "channel";
 }
 
 /** TRACED: an OPEN for a process that the sender traces. */
@@ -39,7 +39,6 @@ export interface TracedMessage extends Wanted {
 /** A message of an agent. */
 export type AgentMessage =
   | { readonly type: "hello"; readonly sequence: number; readonly delegate: string }
-  | { readonly type: "channel"; readonly sequence: number }
   | OpenMessage
   | TracedMessage
   | {
@@ -62,7 +61,7 @@ const MAGIC = 0x31525044;
 const HEADER = 16;
 const LENGTHS = {
   hello: 96,
-  channel: 16,
+  channel: 88,
   open: 88,
   traced: 88,
   close: 24,
@@ -93,9 +92,9 @@ export function parseAgentMessage(data: Uint8Array<ArrayBuffer>): AgentMessage |
     case 1:
       return wrong("hello") ?? parseHello(data, view, sequence);
     case 2:
-      return wrong("channel") ?? { type: "channel", sequence };
+      return wrong("channel") ?? parseOpen("channel", data, view, sequence);
     case 3:
-      return wrong("open") ?? parseOpen(data, view, sequence);
+      return wrong("open") ?? parseOpen("open", data, view, sequence);
     case 7:
       return wrong("traced") ?? parseTraced(data, view, sequence);
     case 4:
@@ -128,21 +127,30 @@ function parseWrap(view: DataView, sequence: number): AgentMessage | string {
   return { type: "wrap", sequence, fault, program: view.getUint32(24, true) };
 }
 
-function parseOpen(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
+function parseOpen(
+  type: OpenMessage["type"],
+  data: Uint8Array,
+  view: DataView,
+  sequence: number,
+): AgentMessage | string {
   if (!isZero(data, 84, data.length)) return "reserved bytes are not zero";
-  const wanted = parseWanted(data, view, sequence);
-  return typeof wanted === "string" ? wanted : { type: "open", ...wanted };
+  return parseWanted(type, data, view, sequence);
 }
 
 function parseTraced(data: Uint8Array, view: DataView, sequence: number): AgentMessage | string {
-  const wanted = parseWanted(data, view, sequence);
+  const wanted = parseWanted("open", data, view, sequence);
   if (typeof wanted === "string") return wanted;
   // A process is looked at in one way only.
   if (wanted.otherSource !== undefined) return "traced cannot be disputed";
-  return { type: "traced", ...wanted, descriptor: view.getUint32(84, true) };
+  return { ...wanted, type: "traced", descriptor: view.getUint32(84, true) };
 }
 
-function parseWanted(data: Uint8Array, view: DataView, sequence: number): Wanted | string {
+function parseWanted(
+  type: OpenMessage["type"],
+  data: Uint8Array,
+  view: DataView,
+  sequence: number,
+): OpenMessage | string {
   const flags = view.getUint16(54, true);
   if (flags !== 0 && flags !== DISPUTED && flags !== UNCLEAR) return "open has unknown flags";
   const source = flags === UNCLEAR ? noAddress(data, 16, 20) : parseAddress(data, 16, 20);
@@ -153,6 +161,7 @@ function parseWanted(data: Uint8Array, view: DataView, sequence: number): Wanted
   if (typeof other === "string") return `other source: ${other}`;
   if (!isZero(data, 81, 84)) return "reserved bytes are not zero";
   return {
+    type,
     sequence,
     source,
     sourcePort: view.getUint16(18, true),

@@ -23,6 +23,17 @@ export function processStart(pid: number): bigint | undefined {
   return field === undefined ? undefined : BigInt(field);
 }
 
+/** Names of the variables that a process was started with, whatever it did to them since; none when it is gone. */
+export function processVariables(pid: number): string[] {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/environ`).split("\0")
+      .flatMap((variable) => variable === "" ? [] : [variable.split("=", 1)[0] as string]);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || isNoSuchProcess(error)) return [];
+    throw error;
+  }
+}
+
 const link = new Uint8Array(64);
 const target = new Uint8Array(4096);
 const encoder = new TextEncoder();

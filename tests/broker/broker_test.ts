@@ -71,7 +71,8 @@ for (
     ["OPEN with something that is no socket", openMessage(), [0]],
     ["HELLO with a descriptor", helloMessage(), [1]],
     ["a second HELLO", helloMessage(), []],
-    ["CHANNEL with something that is no socket", channelMessage(), [0]],
+    ["CHANNEL with one descriptor", channelMessage(), [0]],
+    ["CHANNEL with something that is no socket", channelMessage(), [0, 0]],
     ["a message type of the broker", new Uint8Array(message(0x8001, 192).buffer), []],
   ] as const
 ) {
@@ -236,20 +237,38 @@ Deno.test("Broker gives a child process's channel the delegate of its parent's",
   const parent = h.greeted(account);
   const [near, far] = unixPair("seqpacket");
   passCredentials(far);
-  parent.send(channelMessage(), [far]);
+  withFd(boundSocket(0), (fd) => parent.send(channelMessage(), [far, fd]));
   libc.close(far);
   h.work();
   assert.equal(h.broker.channels, 2);
+  assert.equal(parent.read(), "none", "the child is answered, not the parent");
   withFd(near, () => {
     const child = new FakeAgent(near, h);
+    const first = child.read();
+    assert.ok(typeof first === "object" && first.verdict === 0);
     withFd(boundSocket(0), (fd) => {
       child.send(openMessage(), [fd]);
       assert.ok(typeof child.read() === "object");
     });
   });
-  assert.equal(h.requests[0]?.requester.delegate, account);
+  assert.deepEqual(h.requests.map((r) => r.requester.delegate), [account, account]);
   h.work();
   assert.equal(h.broker.channels, 1, "the child's channel ended with the child");
+});
+
+Deno.test("Broker blames a child whose first socket is none, not the parent", () => {
+  using h = new BrokerHarness();
+  const parent = h.greeted();
+  const [near, far] = unixPair("seqpacket");
+  parent.send(channelMessage(), [far, devNull()]);
+  libc.close(far);
+  withFd(near, () => assert.equal(new FakeAgent(near, h).read(), "end"));
+  assert.deepEqual(h.events.map((e) => e.event_type), ["channel.refused"]);
+  assert.equal(h.broker.channels, 1);
+  withFd(boundSocket(0), (fd) => {
+    parent.send(openMessage(), [fd]);
+    assert.ok(typeof parent.read() === "object");
+  });
 });
 
 Deno.test("Broker holds more than its limit of nobody, and says so", () => {

@@ -67,13 +67,15 @@ const passed: fc.Arbitrary<Passed> = fc.oneof(
 ) as fc.Arbitrary<Passed>;
 
 const agent = fc.nat(20);
-/** Right in form, with one descriptor of whatever kind. */
+/** Right in form, with as many descriptors as belong to it, of whatever kind. */
 const plausible: fc.Arbitrary<Step> = fc.record({
   agent,
   what: fc.constant("send" as const),
-  bytes: fc.constantFrom(channelMessage(), openMessage()),
-  passed: fc.tuple(passed),
-});
+  ask: fc.oneof(
+    fc.record({ bytes: fc.constant(channelMessage()), passed: fc.tuple(passed, passed) }),
+    fc.record({ bytes: fc.constant(openMessage()), passed: fc.tuple(passed) }),
+  ),
+}).map(({ ask, ...rest }) => ({ ...rest, ...ask }));
 const noise: fc.Arbitrary<Step> = fc.record({
   agent,
   what: fc.constant("send" as const),
@@ -133,7 +135,7 @@ class Crowd {
     try {
       speaker.agent.send(next.bytes, fds);
       const bound = next.passed.filter((p) => p.kind === "socket" && p.port === 0).length;
-      if (next.bytes[4] === 3 || next.bytes[4] === 7) this.asked += bound;
+      if (next.bytes[4] === 2 || next.bytes[4] === 3 || next.bytes[4] === 7) this.asked += bound;
     } catch (error) {
       if (!(error instanceof SystemError)) throw error; // the other end of a pair that nobody took
     } finally {

@@ -146,9 +146,11 @@ export function helloMessage(delegate = ""): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** CHANNEL. */
+/** CHANNEL, with what {@link openMessage} asks for. */
 export function channelMessage(): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(message(2, 16).buffer);
+  const bytes = openMessage();
+  bytes[4] = 2;
+  return bytes;
 }
 
 /** OPEN for a source given as bytes, and the control connection's local address. */

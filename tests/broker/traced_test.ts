@@ -129,10 +129,11 @@ Deno.test("Broker lets only channels that said HELLO themselves speak for others
   const parent = h.greeted();
   const [ours, theirs] = unixPair("seqpacket");
   passCredentials(theirs);
-  parent.send(channelMessage(), [theirs]);
+  withFd(boundSocket(0), (fd) => parent.send(channelMessage(), [theirs, fd]));
   libc.close(theirs);
   h.work();
   const child = new FakeAgent(ours, h);
+  assert.ok(typeof child.read() === "object");
   withFd(boundSocket(0), (fd) =>
     withFd(pidfdOf(Deno.pid), (pidfd) => {
       child.send(tracedMessage(fd, SOURCE), [fd, pidfd]);

@@ -71,8 +71,9 @@ Deno.test("parseAgentMessage() reads an OPEN whose peer is disputed, or not clea
   assert.equal(unclear.source, undefined);
 });
 
-Deno.test("parseAgentMessage() reads CHANNEL and CLOSE", () => {
-  assert.deepEqual(parseAgentMessage(message(2, 16)), { type: "channel", sequence: 77 });
+Deno.test("parseAgentMessage() reads CHANNEL as the OPEN that it is, and CLOSE", () => {
+  const first = parseAgentMessage(open((v) => v.setUint16(4, 2, true)));
+  assert.deepEqual(first, { ...parseAgentMessage(open()) as object, type: "channel" });
   const close = message(4, 24, (v) => v.setUint32(16, 5, true));
   assert.deepEqual(parseAgentMessage(close), { type: "close", sequence: 77, id: 5 });
 });
@@ -81,6 +82,7 @@ for (
   const [what, bytes, why] of [
     ["an empty message", new Uint8Array(0), /shorter than a header/],
     ["a wrong magic number", message(2, 16, (v) => v.setUint8(0, 0)), /magic/],
+    ["a CHANNEL that asks for nothing", message(2, 16), /channel of 16/],
     ["a length that lies", message(2, 16, (v) => v.setUint16(6, 17, true)), /length/],
     ["a reserved field in use", message(2, 16, (v) => v.setUint32(12, 1, true)), /reserved/],
     ["an unknown type", message(9, 16), /type 9/],

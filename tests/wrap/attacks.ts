@@ -60,7 +60,7 @@ const attacks: Record<string, () => Promise<void>> = {
     assert.match(stderr, /runs without pinholes/);
     await asked();
   },
-  async "LD_PRELOAD, LD_LIBRARY_PATH, LD_AUDIT and DIAPER_ variables of the user do nothing"() {
+  async "LD_PRELOAD, LD_LIBRARY_PATH, LD_AUDIT and DIAPER_ variables of the user do nothing, and are told"() {
     const thief = `${work}/build/thief.so`;
     const variables = {
       LD_PRELOAD: thief,
@@ -82,8 +82,11 @@ const attacks: Record<string, () => Promise<void>> = {
     const names = lines.slice(1).map((line) => line.split("=")[0]);
     assert.ok(names.includes("TERM") && names.includes("PATH"));
     assert.deepEqual(names.filter((n) => /^(LD_|DIAPER_|GCONV|BASH)/.test(n ?? "")), []);
-    await asked();
+    const told = Object.keys(variables).filter((name) => !/TERM|BASH/.test(name));
+    const line = new RegExp(`started with ${told.join(", ")}: without effect`);
+    await refused(line);
     await m.run("alice", [...hostile, WRAPPER, "ask"]);
+    assert.match((await m.refusals()).join(), line);
     await asked(`ftpclient alice ${TARGET}`);
   },
   async "a library of the user's, by whatever name, is not loaded into the client"() {

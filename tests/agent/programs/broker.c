@@ -165,7 +165,7 @@ static bool flags_fit(const struct wire_open *open) {
 	       disputed == (open->other_family != 0) && (disputed || zero(open->other, sizeof open->other));
 }
 
-static const char *judge(int fd, const void *message, ssize_t size, int passed) {
+static const char *judge(int fd, const void *message, ssize_t size, const int passed[2]) {
 	const struct wire_header *header = message;
 	const struct wire_hello *hello = message;
 	const struct wire_open *open = message;
@@ -176,16 +176,16 @@ static const char *judge(int fd, const void *message, ssize_t size, int passed) 
 		return "no HELLO first";
 	switch (header->type) {
 	case WIRE_HELLO:
-		if (size != sizeof *hello || passed >= 0 || channels[fd].greeted ||
+		if (size != sizeof *hello || passed[0] >= 0 || channels[fd].greeted ||
 		    hello->version != WIRE_VERSION || hello->flags != 0 || hello->zero != 0 ||
 		    hello->delegate[sizeof hello->delegate - 1] != 0)
 			return "HELLO";
 		return NULL;
 	case WIRE_CHANNEL:
-		return size != sizeof *header || passed < 0 ? "CHANNEL" : NULL;
 	case WIRE_TRACED:
 	case WIRE_OPEN:
-		if (size != sizeof *open || passed < 0 || open->bound_at == 0 || !flags_fit(open) ||
+		if (size != sizeof *open || passed[0] < 0 ||
+		    (header->type != WIRE_OPEN) != (passed[1] >= 0) || open->bound_at == 0 || !flags_fit(open) ||
 		    (open->source_family != 4 && open->source_family != 6 && open->source_family != 0) ||
 		    (open->control_family != 0 && open->control_family != 4 && open->control_family != 6) ||
 		    (open->source_family == 4 && !zero(open->source + 4, 12)) ||
@@ -198,15 +198,10 @@ static const char *judge(int fd, const void *message, ssize_t size, int passed) 
 	}
 }
 
-/* A supervisor's requests have a descriptor of the process with them, which is not needed here. */
-static int take_first(const struct cmsghdr *rights) {
-	int fds[4] = {-1, -1, -1, -1};
+/* Two descriptors at most go with a message. */
+static void take(int fds[2], const struct cmsghdr *rights) {
 	size_t size = rights->cmsg_len - CMSG_LEN(0);
-	memcpy(fds, CMSG_DATA(rights), size < sizeof fds ? size : sizeof fds);
-	for (int i = 1; i < 4; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	return fds[0];
+	memcpy(fds, CMSG_DATA(rights), size < 2 * sizeof(int) ? size : 2 * sizeof(int));
 }
 
 static void on_message(int fd) {
@@ -224,7 +219,7 @@ static void on_message(int fd) {
 	struct msghdr received = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
 	                          .msg_controllen = sizeof control};
 	struct ucred sender = {.pid = 0};
-	int passed = -1;
+	int fds[2] = {-1, -1};
 	ssize_t size = recvmsg(fd, &received, MSG_CMSG_CLOEXEC);
 	if (size <= 0) {
 		if (size < 0 && errno == EAGAIN)
@@ -234,27 +229,32 @@ static void on_message(int fd) {
 	}
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&received); c != NULL; c = CMSG_NXTHDR(&received, c)) {
 		if (c->cmsg_type == SCM_RIGHTS)
-			passed = take_first(c);
+			take(fds, c);
 		if (c->cmsg_type == SCM_CREDENTIALS)
 			memcpy(&sender, CMSG_DATA(c), sizeof sender);
 	}
-	const char *wrong = judge(fd, &message, size, passed);
+	const char *wrong = judge(fd, &message, size, fds);
 	if (wrong != NULL) {
 		say("{\"event\":\"error\",\"channel\":%d,\"why\":\"%s\"}", fd, wrong);
 		end_channel(fd, wrong);
 	} else if (message.header.type == WIRE_CHANNEL) {
-		add_channel(passed, false);
+		add_channel(fds[0], false);
+		on_open(fds[0], &message.open, fds[1], &sender);
 		return;
 	} else if (message.header.type == WIRE_HELLO) {
 		say("{\"event\":\"hello\",\"channel\":%d,\"delegate\":\"%s\"}", fd, message.hello.delegate);
 		channels[fd].greeted = true;
 		answer(fd, message.header.sequence, options.refuse_hello, 0, 0);
 	} else {
-		on_open(fd, &message.open, passed, &sender);
+		on_open(fd, &message.open, fds[0], &sender);
+		/* A supervisor's requests have a descriptor of the process with them, which is not needed here. */
+		if (fds[1] >= 0)
+			close(fds[1]);
 		return;
 	}
-	if (passed >= 0)
-		close(passed);
+	for (int i = 0; i < 2; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
 static bool option(const char *argument, const char *name, long *value) {

@@ -31,18 +31,19 @@ static struct wire_header header(int type, size_t length) {
 	return (struct wire_header){.magic = WIRE_MAGIC, .type = (uint16_t)type, .length = (uint16_t)length};
 }
 
-static void send_with(int fd, const void *message, size_t length, int passed) {
+/* With one descriptor, or with two. */
+static void send_with(int fd, const void *message, size_t length, int first, int second) {
 	struct iovec data = {(void *)(uintptr_t)message, length};
 	union {
 		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
+		char space[CMSG_SPACE(2 * sizeof(int))];
 	} control = {0};
 	struct msghdr out = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
 	                     .msg_controllen = sizeof control};
-	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	control.header.cmsg_len = CMSG_LEN((second < 0 ? 1 : 2) * sizeof(int));
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
-	memcpy(CMSG_DATA(&control.header), &passed, sizeof passed);
+	memcpy(CMSG_DATA(&control.header), (int[]){first, second}, 2 * sizeof(int));
 	if (sendmsg(fd, &out, MSG_NOSIGNAL) < 0)
 		perror("sendmsg");
 }
@@ -66,10 +67,15 @@ static int bound_socket(int port) {
 	return bind(fd, (struct sockaddr *)&name, sizeof name) == 0 ? fd : -1;
 }
 
-static void ask(int channel, int fd) {
-	struct wire_open open = {.header = header(WIRE_OPEN, sizeof open), .source_family = 4};
+static struct wire_open open_message(int type) {
+	struct wire_open open = {.header = header(type, sizeof open), .source_family = 4};
 	memcpy(open.source, (uint8_t[]){10, 77, 0, 9}, 4);
-	send_with(channel, &open, sizeof open, fd);
+	return open;
+}
+
+static void ask(int channel, int fd) {
+	struct wire_open open = open_message(WIRE_OPEN);
+	send_with(channel, &open, sizeof open, fd, -1);
 	show_answer(channel);
 }
 
@@ -94,13 +100,13 @@ static void be_friend(const char *path, const char *how) {
 	if (strcmp(how, "ask") == 0) {
 		ask(channel, bound_socket(0));
 	} else {
-		struct wire_header make = header(WIRE_CHANNEL, sizeof make);
+		struct wire_open first = open_message(WIRE_CHANNEL);
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) != 0)
 			perror("socketpair");
 		setsockopt(ends[1], SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int));
-		send_with(channel, &make, sizeof make, ends[1]);
+		send_with(channel, &first, sizeof first, ends[1], bound_socket(0));
 		close(ends[1]);
-		ask(ends[0], bound_socket(0));
+		show_answer(ends[0]);
 	}
 }
 
