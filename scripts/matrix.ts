@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { CASES } from "../tests/matrix/cases.ts";
 import type { MatrixCase } from "../tests/matrix/case.ts";
 import { type CaseResult, runCase, runNatively } from "../tests/matrix/engine.ts";
-import { Field, HOSTS } from "../tests/matrix/field.ts";
+import { Field, HOSTS, type Network } from "../tests/matrix/field.ts";
 import { matrixPage } from "./matrix_table.ts";
 
 /** Results of earlier runs, so that a part of the table can be measured anew. */
@@ -23,12 +23,15 @@ const { values: options, positionals: names } = parseArgs({
     list: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
     clients: { type: "string", default: String(HOSTS) },
+    part: { type: "string", default: "1/1" },
   },
 });
 
-const chosen = names.length === 0
+const [part, parts] = options.part.split("/").map(Number) as [number, number];
+const named = names.length === 0
   ? CASES
   : CASES.filter((c) => names.some((name) => c.name.startsWith(name)));
+const chosen = named.filter((_, i) => Math.floor(i * parts / named.length) === part - 1);
 if (chosen.length === 0) {
   print(`There is no case named ${names.join(", ")}; scripts/matrix --list tells them`);
   Deno.exit(2);
@@ -40,8 +43,12 @@ if (options.list) {
 
 const clients = Math.min(HOSTS, Math.max(1, Number(options.clients)));
 const results: { matrixCase: MatrixCase; result: CaseResult }[] = [];
-await using field = await Field.create();
-for (const matrixCase of chosen) {
+let field: Field | undefined;
+for (const matrixCase of chosen.toSorted((a, b) => network(a).localeCompare(network(b)))) {
+  if (field?.network !== network(matrixCase)) {
+    await field?.[Symbol.asyncDispose]();
+    field = await Field.create(undefined, network(matrixCase));
+  }
   if (options.native) {
     const { seconds, problems } = await runNatively(field, matrixCase, clients);
     print([`native ${matrixCase.name}: ${seconds.toFixed(1)} s`, ...problems].join("\n       "));
@@ -60,6 +67,7 @@ for (const matrixCase of chosen) {
   results.push({ matrixCase, result });
   print(options.json ? JSON.stringify(result) : line(result));
 }
+await field?.[Symbol.asyncDispose]();
 if (options.write) {
   const known = existsSync(RESULTS)
     ? JSON.parse(Deno.readTextFileSync(RESULTS)) as Record<string, CaseResult>
@@ -75,6 +83,10 @@ if (options.write) {
   Deno.writeTextFileSync("docs/evaluation/matrix.md", matrixPage(rows, HOSTS));
 }
 Deno.exitCode = results.every(({ result }) => result.ok) ? 0 : 1;
+
+function network(matrixCase: MatrixCase): Network {
+  return matrixCase.network ?? "host";
+}
 
 function line(result: CaseResult): string {
   const { name, ok, denied, one, many, neighbour, problems } = result;

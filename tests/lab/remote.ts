@@ -21,6 +21,8 @@ export interface ControllerSpec {
   readonly server: SshKind;
   /** Rules of the site policy, one a line. */
   readonly policy: readonly string[];
+  /** Ports that are always open; those of FTP without it. */
+  readonly openPorts?: readonly string[];
   /** Remote delegates; each gets a key. */
   readonly delegates: readonly string[];
   /** nftables at the lab's perimeter by default. */
@@ -106,7 +108,7 @@ export class RemoteSite {
           "perimeter:",
           "  hooks: [forward]",
           `  outside: [${outside.join(", ")}]`,
-          "  open_ports: [tcp/21, tcp/2121]",
+          `  open_ports: [${(spec.openPorts ?? ["tcp/21", "tcp/2121"]).join(", ")}]`,
           ...(spec.perimeter ?? []).map((line) => `  ${line}`),
         ]),
         "controller:",

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ProgramOptions, RunResult } from "../lab/host.ts";
-import type { Field } from "./field.ts";
+import type { Field, Network } from "./field.ts";
 
 /** A command. */
 export interface Command extends Pick<ProgramOptions, "env" | "hosts"> {
@@ -63,6 +63,8 @@ export interface MatrixCase {
   readonly serverEach?: boolean;
   /** Ports open to all: the server's control port; for a client mostly none. */
   readonly open: readonly string[];
+  /** The network that it is played in; `host` without it. */
+  readonly network?: Network;
   /** More options of `diaper run`. */
   readonly run?: readonly string[];
   /** Pinholes of one session: exactly, or from and to. */

@@ -6,6 +6,7 @@
 import { type AuditLine, DiaperHost } from "../lab/diaper.ts";
 import type { Host, RunResult } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
+import { RemoteSite } from "../lab/remote.ts";
 import type { Command, MatrixCase, Play } from "./case.ts";
 import type { Field, Flow } from "./field.ts";
 import { Neighbour } from "./neighbour.ts";
@@ -44,6 +45,8 @@ export class CaseRun {
   readonly #case: MatrixCase;
   readonly #play: Play;
   #diaper: DiaperHost | undefined;
+  /** Where the perimeter is kept, when that is elsewhere than the programs. */
+  #site: RemoteSite | undefined;
   #neighbour: Neighbour | undefined;
   #listeners: LabProcess[] = [];
 
@@ -65,13 +68,23 @@ export class CaseRun {
 
   /** Closes the perimeter. */
   async close(): Promise<void> {
-    const { lab, inside, address } = this.#field;
+    const { lab, inside, outside, neighbour, address, prefix, network } = this.#field;
     const range = (protocol: string) =>
-      `allow matrix * ${protocol} 198.51.100.0/24 * ${address} 20,1024-65535`;
-    this.#diaper = await DiaperHost.up(lab, inside, {
-      policy: [range("tcp"), range("udp")],
-      openPorts: this.#case.open,
-    });
+      `allow matrix * ${protocol} ${prefix} * ${address} 20,1024-65535`;
+    const policy = [range("tcp"), range("udp")];
+    const openPorts = this.#case.open;
+    if (network !== "router") {
+      this.#diaper = await DiaperHost.up(lab, inside, { policy, openPorts });
+      return;
+    }
+    const devices = [...outside, neighbour].map((host) => host.name);
+    const delegates = ["matrix"];
+    this.#site = await RemoteSite.start(
+      lab,
+      { server: "embedded", policy, openPorts, delegates },
+      devices,
+    );
+    this.#diaper = await this.#site.broker(inside, "matrix");
   }
 
   /** Closes the perimeter, and has the neighbour ready. */
@@ -176,12 +189,15 @@ export class CaseRun {
     await this.#stopListeners();
     const problems = await this.#allClosed(0);
     const listed = await this.daemon.pinholes();
-    const kernel = await this.daemon.kernelPinholes();
+    const guard = this.#site?.controller ?? this.daemon;
+    const kernel = await guard.kernelPinholes();
     if (listed.length > 0) problems.push(`${listed.length} pinholes are listed after the end`);
     if (kernel.length > 0) problems.push(`the kernel has ${kernel.length} pinholes after the end`);
-    const faults = this.daemon.events().filter((e) => /fault|failed|damaged/.test(e.event_type));
+    const events = [...this.daemon.events(), ...guard.events()];
+    const faults = events.filter((e) => /fault|failed|damaged/.test(e.event_type));
     problems.push(...faults.map((e) => JSON.stringify(e)));
     await this.daemon.stop();
+    await this.#site?.controller.stop();
     return problems;
   }
 

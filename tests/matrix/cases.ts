@@ -20,8 +20,8 @@ import { UFTP } from "./programs/uftp.ts";
 import { VSFTPD } from "./programs/vsftpd.ts";
 import { XROOTD } from "./programs/xrootd.ts";
 
-/** All cases. */
-export const CASES: readonly MatrixCase[] = [
+/** Cases where the inside host is its own perimeter, by IPv4. */
+const BASE: readonly MatrixCase[] = [
   ...VSFTPD,
   ...PROFTPD,
   ...PUREFTPD,
@@ -37,4 +37,39 @@ export const CASES: readonly MatrixCase[] = [
   ...OWN,
   ...RCLONE,
   ...ACTIVE_CLIENTS,
+];
+
+/** Cases that are played in another network as well, one for each kind of program. */
+const ELSEWHERE: readonly string[] = [
+  "vsftpd-passive",
+  "pyftpdlib-multiplexed-epoll",
+  "pyftpdlib-multiplexed-epoll-tls",
+  "iperf3-udp",
+  "tftp-hpa-client",
+  "curl-active",
+];
+
+const PYFTPDLIB_IPV6 = {
+  pinholes: 2,
+  note: "the server binds a port for an instant, to see of which family its own address is",
+};
+
+/** What the other networks are, for people. */
+const NETWORKS = { ipv6: "IPv6", router: "perimeter on the router" } as const;
+
+function elsewhere(network: keyof typeof NETWORKS): MatrixCase[] {
+  return BASE.filter(({ name }) => ELSEWHERE.includes(name)).map((c) => ({
+    ...c,
+    network,
+    ...(network === "ipv6" && c.program === "pyftpdlib" ? PYFTPDLIB_IPV6 : {}),
+    name: `${network}-${c.name}`,
+    mode: `${c.mode}, ${NETWORKS[network]}`,
+  }));
+}
+
+/** All cases. */
+export const CASES: readonly MatrixCase[] = [
+  ...BASE,
+  ...elsewhere("ipv6"),
+  ...elsewhere("router"),
 ];

@@ -18,6 +18,12 @@ const BYTES = 4_000_000;
 /** Rate of the first outside host's link, so that a transfer lasts long enough to look at. */
 const SLOW = "48mbit";
 
+/**
+ * `host`: IPv4, and the inside host is its own perimeter. `ipv6`: the same by IPv6. `router`: IPv4, and the
+ * perimeter is the router between outside and inside, with a controller of its own.
+ */
+export type Network = "host" | "ipv6" | "router";
+
 /** A flow that an outside host began towards an inside port. */
 export interface Flow extends Port {
   /** Address outside. */
@@ -38,11 +44,17 @@ export class Field {
   readonly inside: Host;
   /** Bytes of a transfer; some programs make it a share of that. */
   readonly bytes: number;
+  /** What kind of network it is. */
+  readonly network: Network;
+  /** Its address family. */
+  readonly family: 4 | 6;
   #directory = "";
   #certificate: { certificate: string; key: string } | undefined;
 
-  private constructor(lab: Lab, bytes: number) {
+  private constructor(lab: Lab, bytes: number, network: Network) {
     this.lab = lab;
+    this.network = network;
+    this.family = familyOf(network);
     this.bytes = bytes;
     this.outside = Array.from({ length: HOSTS }, (_, i) => lab.host(`c${i + 1}`));
     this.neighbour = lab.host("neighbour");
@@ -50,19 +62,21 @@ export class Field {
   }
 
   /** Builds the network. */
-  static async create(bytes = BYTES): Promise<Field> {
+  static async create(bytes = BYTES, network: Network = "host"): Promise<Field> {
+    const v6 = familyOf(network) === 6;
+    const outside = (n: number) => [v6 ? `2001:db8:1::${n}` : `198.51.100.${n}`];
     const lab = await Lab.create({
       outside: [
         ...Array.from({ length: HOSTS }, (_, i) => ({
           name: `c${i + 1}`,
-          addresses: [`198.51.100.${i + 1}`],
+          addresses: outside(i + 1),
         })),
-        { name: "neighbour", addresses: ["198.51.100.66"] },
+        { name: "neighbour", addresses: outside(66) },
       ],
-      inside: [{ name: "inside", addresses: ["192.0.2.10"] }],
+      inside: [{ name: "inside", addresses: [v6 ? "2001:db8:2::10" : "192.0.2.10"] }],
     });
     try {
-      const field = new Field(lab, bytes);
+      const field = new Field(lab, bytes, network);
       for (const [host, device] of [[field.outside[0], "eth0"], [lab.perimeter, "c1"]] as const) {
         await host?.must("tc", [
           ...["qdisc", "add", "dev", device, "root", "tbf", "rate", SLOW],
@@ -78,12 +92,22 @@ export class Field {
 
   /** The inside host's address. */
   get address(): string {
-    return this.inside.address(4);
+    return this.inside.address(this.family);
+  }
+
+  /** The prefix of all outside hosts. */
+  get prefix(): string {
+    return PREFIX[this.family];
+  }
+
+  /** The host whose perimeter it is. */
+  get guard(): Host {
+    return this.network === "router" ? this.lab.perimeter : this.inside;
   }
 
   /** The address of an outside host, from 0. */
   source(host: number): string {
-    return this.host(host).address(4);
+    return this.host(host).address(this.family);
   }
 
   /** An outside host, from 0. */
@@ -97,11 +121,14 @@ export class Field {
   async begin(name: string): Promise<void> {
     await this.clear();
     if (this.#directory !== "") rmSync(this.#directory, { recursive: true });
-    rmSync(diaperDirectory(this.lab, this.inside), { recursive: true });
+    for (const host of [this.inside, this.lab.perimeter]) {
+      rmSync(diaperDirectory(this.lab, host), { recursive: true });
+    }
     this.#directory = this.lab.path(name);
     mkdirSync(this.#directory, { mode: 0o755 });
-    await this.lab.perimeter.must("nft", ["-f", "-"], { input: ROUTER_TABLE });
-    await this.inside.must("nft", ["-f", "-"], { input: insideTable(this.neighbour.address(4)) });
+    await this.lab.perimeter.must("nft", ["-f", "-"], { input: routerTable(this.family) });
+    const neighbour = this.neighbour.address(this.family);
+    await this.inside.must("nft", ["-f", "-"], { input: insideTable(neighbour, this.family) });
   }
 
   /** A path in the case's directory. */
@@ -132,7 +159,8 @@ export class Field {
   async certificate(): Promise<{ certificate: string; key: string }> {
     if (this.#certificate !== undefined) return this.#certificate;
     const [certificate, key] = [this.lab.path("certificate.pem"), this.lab.path("key.pem")];
-    const names = [this.inside, ...this.outside].map((host) => `IP:${host.address(4)}`).join(",");
+    const names = [this.inside, ...this.outside].map((host) => `IP:${host.address(this.family)}`)
+      .join(",");
     await this.inside.must("openssl", [
       ...["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=inside"],
       ...["-addext", `subjectAltName=${names}`, "-keyout", key, "-out", certificate],
@@ -144,7 +172,9 @@ export class Field {
   /** A file of names for all hosts, for a command that asks for names. */
   hosts(): string {
     if (existsSync(this.path("hosts"))) return this.path("hosts"); // others may be reading it
-    const lines = [this.inside, ...this.outside].map((h) => `${h.address(4)} ${h.name}.example`);
+    const lines = [this.inside, ...this.outside].map((h) =>
+      `${h.address(this.family)} ${h.name}.example`
+    );
     return this.file("hosts", ["127.0.0.1 localhost", ...lines, ""].join("\n"));
   }
 
@@ -175,9 +205,9 @@ export class Field {
     return { came: count("came"), passed: count("passed") };
   }
 
-  /** Packets that the inside host's perimeter has dropped. */
+  /** Packets that the perimeter has dropped. */
   async dropped(): Promise<number> {
-    const text = await this.inside.must("nft", [
+    const text = await this.guard.must("nft", [
       ...["-j", "list", "counter", "inet", "diaper", "dropped"],
     ]);
     const { nftables } = JSON.parse(text) as {
@@ -186,10 +216,12 @@ export class Field {
     return nftables.find((object) => object.counter !== undefined)?.counter?.packets ?? NaN;
   }
 
-  /** Kills every program of the last case, and takes away the inside host's perimeter. */
+  /** Kills every program of the last case, and takes away the perimeter. */
   async clear(): Promise<void> {
-    await this.kill([this.inside, ...this.outside, this.neighbour]);
-    await this.inside.must("nft", ["flush", "ruleset"]);
+    await this.kill([this.inside, ...this.outside, this.neighbour, this.lab.perimeter]);
+    for (const host of [this.inside, this.lab.perimeter]) {
+      await host.must("nft", ["flush", "ruleset"]);
+    }
   }
 
   /** Process numbers of the hosts' programs, and of those that moved to a namespace of their own. */
@@ -222,37 +254,49 @@ export class Field {
 
 const WATCH = "watch";
 
-/** Counts what outside hosts begin, by protocol, source and port. */
-const ROUTER_TABLE = `
+const PREFIX = { 4: "198.51.100.0/24", 6: "2001:db8:1::/64" } as const;
+
+function familyOf(network: Network): 4 | 6 {
+  return network === "ipv6" ? 6 : 4;
+}
+
+/** Counts what outside hosts begin and the router lets pass, by protocol, source and port. */
+function routerTable(family: 4 | 6): string {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
+  return `
 table inet ${WATCH}
 delete table inet ${WATCH}
 table inet ${WATCH} {
   set seen {
-    type inet_proto . ipv4_addr . inet_service
+    type inet_proto . ipv${family}_addr . inet_service
     size 65535
     flags dynamic
     counter
   }
   chain forward {
-    type filter hook forward priority 0
-    oifname "inside" ct direction original meta l4proto { tcp, udp } ip saddr 198.51.100.0/24 update @seen { meta l4proto . ip saddr . th dport }
+    type filter hook forward priority 300
+    oifname "inside" ct direction original meta l4proto { tcp, udp } ${source} ${
+    PREFIX[family]
+  } update @seen { meta l4proto . ${source} . th dport }
   }
 }
 `;
+}
 
 /** Counts the neighbour's packets before and after the perimeter, whose chain has priority 0. */
-function insideTable(neighbour: string): string {
+function insideTable(neighbour: string, family: 4 | 6): string {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
   return `
 table inet ${WATCH} {
   counter came { }
   counter passed { }
   chain before {
     type filter hook input priority -300
-    ip saddr ${neighbour} counter name came
+    ${source} ${neighbour} counter name came
   }
   chain after {
     type filter hook input priority 300
-    ip saddr ${neighbour} counter name passed
+    ${source} ${neighbour} counter name passed
   }
 }
 `;

@@ -10,7 +10,8 @@ import type { Port } from "./case.ts";
 /** Reads `tcp PORT` and `udp PORT`; says `sent PROTOCOL PORT MILLISECONDS`, and `connected PORT` when it got in. */
 const PROGRAM = `
   const [hostname] = Deno.args;
-  const socket = Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port: 0 });
+  const any = hostname.includes(":") ? "::" : "0.0.0.0";
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: any, port: 0 });
   const lines = new TextDecoderStream();
   console.log("ready");
   let rest = "";

@@ -27,6 +27,15 @@ export interface FtpTransfer {
   readonly patience?: number;
 }
 
+function familyOf(address: string): 4 | 6 {
+  return address.includes(":") ? 6 : 4;
+}
+
+/** An address as it stands in a URL. */
+export function inUrl(address: string): string {
+  return familyOf(address) === 6 ? `[${address}]` : address;
+}
+
 /** The transfer by curl. */
 export function curl(t: FtpTransfer): Command {
   const [user, password] = t.user ?? ["anonymous", "lab@"];
@@ -36,9 +45,9 @@ export function curl(t: FtpTransfer): Command {
       ...["--silent", "--show-error", "--user", `${user}:${password}`],
       ...["--connect-timeout", String(t.patience ?? 20), "--max-time", "60"],
       ...(t.certificate === undefined ? [] : ["--ssl-reqd", "--cacert", t.certificate]),
-      ...(t.active === undefined ? [] : ["--ftp-port", t.active]),
+      ...(t.active === undefined ? [] : ["--ftp-port", inUrl(t.active)]),
       ...(t.direction === "store" ? ["--upload-file", t.local] : ["--output", t.local]),
-      `ftp://${t.server}:${t.port}/${t.remote}`,
+      `ftp://${inUrl(t.server)}:${t.port}/${t.remote}`,
     ],
   };
 }
@@ -70,7 +79,7 @@ export function lftp(t: FtpTransfer): Command {
     : `get ${t.remote} -o ${t.local}`;
   const script = [
     ...settings.map((setting) => `set ${setting}`),
-    `open -u ${user},${password} ftp://${t.server}:${t.port}`,
+    `open -u ${user},${password} ftp://${inUrl(t.server)}:${t.port}`,
     transfer,
   ].join("; ");
   return { program: "lftp", args: ["-c", script] };

@@ -27,7 +27,8 @@ function iperf3({ name, mode, flags, pinholes }: Mode): MatrixCase {
     needed: udp,
     files: ["/usr/bin/iperf3"],
     prepare: (field) => ({
-      listen: (i) => command("iperf3", "-s", "-4", "-B", field.address, "-p", String(PORT + i)),
+      listen: (i) =>
+        command("iperf3", "-s", `-${field.family}`, "-B", field.address, "-p", String(PORT + i)),
       ready: (i) => ({ protocol: "tcp", port: PORT + i }),
       session: (i) =>
         command("iperf3", ...[

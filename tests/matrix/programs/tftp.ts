@@ -7,16 +7,23 @@
 import type { Command, MatrixCase } from "../case.ts";
 import type { Field } from "../field.ts";
 import { command, fetched, unpacked } from "./common.ts";
+import { inUrl } from "./ftp.ts";
 
 const ATFTPD = unpacked("atftpd", "usr/sbin/atftpd");
 const PORT = 69;
 /** A block is 512 bytes, and each waits for the other end: a tenth of the others' bytes. */
 const SHARE = 10;
 
+function family(address: string): string {
+  return address.includes(":") ? "-6" : "-4";
+}
+
 /** The two implementations, by their Debian names. */
 const SERVERS: Readonly<Record<string, (address: string, root: string) => Command>> = {
   "tftpd-hpa": (address, root) =>
-    command("in.tftpd", "-L", "-4", "-a", `${address}:${PORT}`, "-u", "nobody", "-s", root),
+    command("in.tftpd", ...[
+      ...["-L", family(address), "-a", `${inUrl(address)}:${PORT}`, "-u", "nobody", "-s", root],
+    ]),
   atftpd: (address, root) =>
     command(ATFTPD, ...[
       ...["--daemon", "--no-fork", "--bind-address", address, "--port", String(PORT)],
@@ -26,7 +33,18 @@ const SERVERS: Readonly<Record<string, (address: string, root: string) => Comman
 
 const CLIENTS: Readonly<Record<string, (server: string, local: string) => Command>> = {
   "tftp-hpa": (server, local) =>
-    command("tftp", "-4", "-m", "octet", server, String(PORT), "-c", "get", "data", local),
+    command(
+      "tftp",
+      family(server),
+      "-m",
+      "octet",
+      server,
+      String(PORT),
+      "-c",
+      "get",
+      "data",
+      local,
+    ),
   atftp: (server, local) =>
     command("atftp", "--get", "--remote-file", "data", "--local-file", local, server, String(PORT)),
 };

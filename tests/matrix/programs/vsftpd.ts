@@ -22,7 +22,7 @@ export async function vsftpdSite(
   const data = field.random(`${name}-root/data`, field.bytes);
   const pem = await field.certificate();
   const all: Record<string, string | number> = {
-    listen: "YES",
+    ...(field.family === 4 ? { listen: "YES" } : { listen: "NO", listen_ipv6: "YES" }),
     listen_port: PORT,
     background: "NO",
     anonymous_enable: "YES",
