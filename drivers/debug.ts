@@ -57,6 +57,8 @@ class Debug implements DebugEnforcer {
   readonly #now: () => number;
   readonly #entries = new Map<string, Entry>();
   readonly #ended: FiveTuple[] = [];
+  /** No lease ends before that. */
+  #firstEnd = Infinity;
   #connected = false;
 
   constructor(capacity: number, now: () => number) {
@@ -71,6 +73,7 @@ class Debug implements DebugEnforcer {
       portRanges: false,
       persistent: false,
       leases: true,
+      ephemeral: true,
     };
   }
 
@@ -84,7 +87,13 @@ class Debug implements DebugEnforcer {
   }
 
   apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]> {
-    return this.#work(() => batch.map((change) => this.#change(change)));
+    return this.#work(() => this.applyNow(batch));
+  }
+
+  applyNow(batch: readonly EnforcerChange[]): ChangeResult[] {
+    if (!this.#connected) throw notConnected();
+    this.#expire();
+    return batch.map((change) => this.#change(change));
   }
 
   counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]> {
@@ -149,6 +158,7 @@ class Debug implements DebugEnforcer {
       return { ok: true };
     }
     const ends = lease === 0 ? undefined : this.#now() + lease * 1000;
+    if (ends !== undefined) this.#firstEnd = Math.min(this.#firstEnd, ends);
     const entry = this.#entries.get(key);
     if (entry !== undefined) {
       entry.ends = ends;
@@ -169,18 +179,22 @@ class Debug implements DebugEnforcer {
 
   #expire(): void {
     const now = this.#now();
+    if (now < this.#firstEnd) return;
+    this.#firstEnd = Infinity;
     for (const [key, { ends }] of this.#entries) {
-      if (ends !== undefined && ends <= now) this.#entries.delete(key);
+      if (ends === undefined) continue;
+      if (ends <= now) this.#entries.delete(key);
+      else this.#firstEnd = Math.min(this.#firstEnd, ends);
     }
   }
 
   #work<T>(work: () => T): Promise<T> {
-    if (!this.#connected) {
-      return Promise.reject(
-        new EnforcerError("The debug enforcer is not connected", "Call connect() first."),
-      );
-    }
+    if (!this.#connected) return Promise.reject(notConnected());
     this.#expire();
     return Promise.resolve(work());
   }
+}
+
+function notConnected(): EnforcerError {
+  return new EnforcerError("The debug enforcer is not connected", "Call connect() first.");
 }

@@ -34,6 +34,8 @@ export interface EnforcerCapabilities {
    * have inside addresses everywhere. Absent: it cannot, and translation is another device's work.
    */
   readonly nat?: boolean;
+  /** All that it holds ends with this process. Absent: it does not. */
+  readonly ephemeral?: boolean;
 }
 
 /** One change wanted at the enforcer. `lease` in seconds is its own safety net (0: none). */
@@ -84,6 +86,12 @@ export interface Enforcer {
    * closing what is not there succeeds.
    */
   apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]>;
+  /**
+   * The same without a promise, for whom a program waits. Absent where something far away has to answer.
+   *
+   * @throws what {@link apply} rejects with.
+   */
+  applyNow?(batch: readonly EnforcerChange[]): ChangeResult[];
   /** The counters of given pinholes, in their order; undefined for one that is not there. */
   counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]>;
   /** All entries of ours that the enforcer holds now. */

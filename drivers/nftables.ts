@@ -165,19 +165,21 @@ class Nftables implements NftablesEnforcer {
   }
 
   apply(batch: readonly EnforcerChange[]): Promise<ChangeResult[]> {
-    return settle(() => {
-      const handles = this.#connected();
-      const results = (this.#writer as PinholeWriter).apply(batch);
-      for (let i = 0; i < results.length; i++) {
-        const result = results[i] as ChangeResult;
-        if (result.ok || result.reason !== "unknown") continue;
-        // What became of it can be read back: an element is there or not.
-        const change = batch[i] as EnforcerChange;
-        const present = readCounters(handles.reader, [change.tuple])[0] !== undefined;
-        if (present === (change.action === "open")) results[i] = { ok: true };
-      }
-      return results;
-    });
+    return settle(() => this.applyNow(batch));
+  }
+
+  applyNow(batch: readonly EnforcerChange[]): ChangeResult[] {
+    const handles = this.#connected();
+    const results = (this.#writer as PinholeWriter).apply(batch);
+    for (let i = 0; i < results.length; i++) {
+      const result = results[i] as ChangeResult;
+      if (result.ok || result.reason !== "unknown") continue;
+      // What became of it can be read back: an element is there or not.
+      const change = batch[i] as EnforcerChange;
+      const present = readCounters(handles.reader, [change.tuple])[0] !== undefined;
+      if (present === (change.action === "open")) results[i] = { ok: true };
+    }
+    return results;
   }
 
   counters(tuples: readonly FiveTuple[]): Promise<(Counters | undefined)[]> {

@@ -14,6 +14,7 @@ import type { Part } from "../controller/plane.ts";
 import { listenInside } from "../controller/run_directory.ts";
 import { SocketWatch } from "../controller/socket_watch.ts";
 import type { IpAddress } from "../net/ip.ts";
+import type { PinholeRequest } from "../pinhole/request.ts";
 import type { Poller } from "../sys/epoll.ts";
 import { LocalAddresses } from "../sys/local_addresses.ts";
 import { ownNamespace } from "../sys/socket_facts.ts";
@@ -33,6 +34,13 @@ export interface HostSideOptions {
   readonly closer: Closer;
   readonly traffic: Traffic;
 }
+
+/**
+ * Milliseconds in which nobody asked for anything: then ends of sockets are looked at. Whoever waits in a
+ * bind goes before what nobody waits for, but not for longer than this.
+ */
+const QUIET_MS = 1;
+const LONGEST_MS = 5;
 
 /** Agents and sockets of this host. */
 export class HostSide implements Part {
@@ -98,7 +106,10 @@ export class HostSide implements Part {
         ),
         recordStart: !this.#sockets.coversBound,
       },
-      request,
+      (wanted, answer) => {
+        this.#beforeRequest(wanted);
+        request(wanted, answer);
+      },
       ({ event_type, ...event }) => audit.refusal(event.uid, event_type, event),
     );
     const now = performance.now();
@@ -120,11 +131,19 @@ export class HostSide implements Part {
   due(now: number): number {
     const due = this.#lifetimes.due(now);
     const wait = Math.min(this.#nextSecond, this.#nextSweep) - now;
-    return due < 0 ? wait : Math.min(due, wait);
+    const ends = this.#sockets.waitingSince === Infinity ? Infinity : QUIET_MS;
+    return Math.min(due < 0 ? Infinity : due, ends, wait);
   }
 
   /** See {@link Part.round}. */
-  async round(now: number): Promise<void> {
+  round(now: number, idle: boolean): Promise<void> | undefined {
+    const waited = now - this.#sockets.waitingSince;
+    if (waited >= LONGEST_MS || (idle && waited >= 0)) this.#sockets.read();
+    const due = this.#lifetimes.due(now) === 0 || now >= this.#nextSecond || now >= this.#nextSweep;
+    return due ? this.#longRound(now) : undefined;
+  }
+
+  async #longRound(now: number): Promise<void> {
     await this.#guarded(() => this.#lifetimes.check(now));
     if (now >= this.#nextSecond) {
       this.#nextSecond = now + 1000;
@@ -138,6 +157,12 @@ export class HostSide implements Part {
       this.#nextSweep = now + this.#options.config.perimeter.sweep * 1000;
       await this.#guarded(() => this.compare());
     }
+  }
+
+  /** A port that is bound anew: what was there before may be at its end. */
+  #beforeRequest({ tuple }: PinholeRequest): void {
+    const { table } = this.#options;
+    if (table.hasPort(tuple.protocol, tuple.destinationPort)) this.#sockets.read();
   }
 
   /** Takes no more of agents. */

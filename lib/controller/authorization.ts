@@ -15,7 +15,7 @@ import {
 } from "../pinhole/policy.ts";
 import type { Pinhole } from "../pinhole/pinhole.ts";
 import type { PinholeRequest } from "../pinhole/request.ts";
-import type { PinholeTable } from "./pinhole_table.ts";
+import { endUserKey, type PinholeTable } from "./pinhole_table.ts";
 import { RateCounter } from "./rate_counter.ts";
 
 /** A site policy as text, with the names in it already resolved: what crosses to the data plane. */
@@ -43,12 +43,16 @@ export class Authorization {
   /** Judges a request and counts it. */
   judge(request: PinholeRequest): PolicyDecision {
     const now = Date.now();
-    const { delegate, user } = request.requester;
-    const decision = this.#policy.decide({ delegate, user, ...request.tuple, at: now }, {
-      openPinholes: (d, u) => this.#table.openOf(d, u),
-      recentRequests: (d, u) => this.#requests.count(`${d} ${u}`, now),
-    });
-    this.#requests.add(`${delegate} ${user}`, now);
+    const { requester: { delegate, user }, tuple } = request;
+    const { protocol, source, sourcePort, destination, destinationPort } = tuple;
+    const decision = this.#policy.decide(
+      { delegate, user, protocol, source, sourcePort, destination, destinationPort, at: now },
+      {
+        openPinholes: (d, u) => this.#table.openOf(d, u),
+        recentRequests: (d, u) => this.#requests.count(endUserKey(d, u), now),
+      },
+    );
+    this.#requests.add(endUserKey(delegate, user), now);
     return decision;
   }
 

@@ -16,7 +16,7 @@ import { optimalBatch } from "./calibration.ts";
 import type { Config } from "./config.ts";
 import { Execution, type SharedLedger } from "./execution.ts";
 import { Expiry } from "./expiry.ts";
-import type { Ledger } from "./ledger.ts";
+import type { LedgerBook } from "./memory_ledger.ts";
 import { PinholeTable } from "./pinhole_table.ts";
 import type { Part } from "./plane.ts";
 import { Sweep } from "./sweep.ts";
@@ -30,7 +30,7 @@ export interface ControllerOptions {
   readonly policy: PolicySource;
   readonly enforcer: Enforcer;
   readonly audit: AuditTrail;
-  readonly ledger: Ledger;
+  readonly ledger: LedgerBook;
   readonly log: Log;
   /** The ledger that several controllers share; undefined when there is one controller. */
   readonly shared?: SharedLedger | undefined;
@@ -137,7 +137,15 @@ export class Controller implements Part {
   }
 
   /** See {@link Part.round}. */
-  async round(now: number, idle: boolean): Promise<void> {
+  round(now: number, idle: boolean): Promise<void> | undefined {
+    if (this.sweep.running || now >= this.#nextSecond || now >= this.#nextSweep) {
+      return this.#longRound(now, idle);
+    }
+    this.#settleWhen(idle, now);
+    return this.execution.pending ? this.execution.step() : undefined;
+  }
+
+  async #longRound(now: number, idle: boolean): Promise<void> {
     if (this.execution.pending) await this.execution.step();
     if (this.sweep.running) await this.#guarded("sweep", () => this.sweep.step());
     if (now >= this.#nextSecond) {
@@ -159,6 +167,10 @@ export class Controller implements Part {
         () => void this.#options.ledger.prune(Date.now() - keep * 1000, max),
       );
     }
+    this.#settleWhen(idle, now);
+  }
+
+  #settleWhen(idle: boolean, now: number): void {
     if (!idle) this.#busyAt = now;
     else this.execution.settle();
   }

@@ -10,7 +10,7 @@ import { type CloseReason, type Pinhole, tupleKey } from "../pinhole/pinhole.ts"
 import type { Verdict } from "../pinhole/request.ts";
 import { type AuditTrail, pinholeFields, reasonText } from "./audit.ts";
 import { isoTime } from "./iso_time.ts";
-import type { Ledger } from "./ledger.ts";
+import type { LedgerBook } from "./memory_ledger.ts";
 import type { PinholeTable } from "./pinhole_table.ts";
 
 /** How much an enforcer takes, and how long one may wait for room there. */
@@ -63,7 +63,7 @@ const FORCED: ReadonlySet<CloseReason> = new Set([
 /** The writer of one enforcer. */
 export class Execution {
   readonly #enforcer: Enforcer;
-  readonly #ledger: Ledger;
+  readonly #ledger: LedgerBook;
   readonly #table: PinholeTable;
   readonly #audit: AuditTrail;
   readonly #lease: number;
@@ -89,7 +89,7 @@ export class Execution {
   /** @param lease seconds after which the enforcer itself drops an entry that nobody renewed. */
   constructor(
     enforcer: Enforcer,
-    ledger: Ledger,
+    ledger: LedgerBook,
     table: PinholeTable,
     audit: AuditTrail,
     lease: number,
@@ -211,18 +211,44 @@ export class Execution {
   }
 
   /** Carries out one batch of what is wanted: ledger, then enforcer, then answers and audit trail. */
-  async step(): Promise<void> {
+  step(): Promise<void> | undefined {
     this.#cancel();
     const most = this.#limits.batch ?? this.#enforcer.capabilities.optimalBatch;
     const closing = [...this.#closing].slice(0, most);
     if (closing.length === this.#closing.size) this.#closing.clear();
     else for (const [p] of closing) this.#closing.delete(p);
     const opening = this.#opening.splice(0, most - closing.length);
-    if (opening.length === 0 && closing.length === 0) return;
-    if (!await this.#share(opening, closing)) return;
+    if (opening.length === 0 && closing.length === 0) return undefined;
+    const { shared } = this.#limits;
+    if (shared !== undefined) return this.#shareFirst(shared, opening, closing);
+    return this.#carryOut(opening, closing);
+  }
+
+  async #shareFirst(
+    shared: SharedLedger,
+    opening: Opening[],
+    closing: [Pinhole, CloseReason][],
+  ): Promise<void> {
+    if (await this.#share(shared, opening, closing)) await this.#carryOut(opening, closing);
+  }
+
+  /** Ledger, then enforcer, then answers; a promise only when the enforcer has to be waited for. */
+  #carryOut(opening: Opening[], closing: [Pinhole, CloseReason][]): Promise<void> | undefined {
     const opens = this.#record(opening, closing);
-    await this.#apply(opens, closing, this.#asked);
+    const asked = this.#asked;
+    if (closing.length > 0) {
+      return this.#apply(opens, closing, asked).then(() => this.#admit());
+    }
+    const results = this.#enforce(opens.map((o) => this.#change("open", o.pinhole)));
+    if (results instanceof Promise) {
+      return results.then((far) => {
+        this.#answer(opens, far, asked);
+        this.#admit();
+      });
+    }
+    this.#answer(opens, results, asked);
     this.#admit();
+    return undefined;
   }
 
   /** Writes down what the last batches came to. Not urgent: a restart finds it out by itself. */
@@ -285,10 +311,12 @@ export class Execution {
     o.answer({ kind: "unavailable", why });
   }
 
-  /** Writes the wishes into the shared ledger, where there is one; false when nothing may be done. */
-  async #share(opening: Opening[], closing: [Pinhole, CloseReason][]): Promise<boolean> {
-    const { shared } = this.#limits;
-    if (shared === undefined) return true;
+  /** Writes the wishes into the shared ledger; false when nothing may be done. */
+  async #share(
+    shared: SharedLedger,
+    opening: Opening[],
+    closing: [Pinhole, CloseReason][],
+  ): Promise<boolean> {
     try {
       await shared.commit(opening.map((o) => o.pinhole), closing.map(([p]) => p));
       return true;
@@ -338,7 +366,7 @@ export class Execution {
       if (others.every((o) => o.state === "closing")) leaving.set(tupleKey(p.tuple), p);
     }
     const last = [...leaving.values()];
-    await this.#readCounters(last);
+    if (last.length > 0) await this.#readCounters(last);
     for (const p of last) changes.push(this.#change("close", p));
     for (const { pinhole } of opening) changes.push(this.#change("open", pinhole));
     const results = await this.#enforce(changes);
@@ -347,38 +375,55 @@ export class Execution {
       const r = results[i];
       if (r !== undefined && !r.ok) failed.set(p, r);
     });
-    const now = Date.now();
-    const openMs = Math.round((performance.now() - asked) * 1000) / 1000;
-    opening.forEach((o, i) => this.#opened(o, results[last.length + i], now, openMs));
-    this.#closed(closing, failed, now);
+    this.#answer(opening, results.slice(last.length), asked);
+    this.#closed(closing, failed, Date.now());
     const ended = closing.filter(([p, reason]) =>
       p.state === "closed" && (FORCED.has(reason) || p.tuple.protocol === "udp")
     );
     if (ended.length > 0) await this.#enforcer.endConnections(ended.map(([p]) => p.tuple));
   }
 
-  /** Applies changes; when the enforcer breaks, what it holds is unknown. */
-  async #enforce(changes: EnforcerChange[]): Promise<ChangeResult[]> {
+  #answer(opening: Opening[], results: readonly ChangeResult[], asked: number): void {
+    const now = Date.now();
+    const openMs = Math.round((performance.now() - asked) * 1000) / 1000;
+    opening.forEach((o, i) => this.#opened(o, results[i], now, openMs));
+  }
+
+  /** Applies changes, at once where the enforcer can; when it breaks, what it holds is unknown. */
+  #enforce(changes: EnforcerChange[]): ChangeResult[] | Promise<ChangeResult[]> {
     if (changes.length === 0) return [];
+    if (this.#enforcer.applyNow === undefined) return this.#enforceFar(changes);
     try {
-      const results = await this.#enforcer.apply(changes);
+      const results = this.#enforcer.applyNow(changes);
+      if (results.some(isUnknown)) return this.#enforceFar(changes, results);
       this.#enforcerFailed = undefined;
-      return await this.#readBack(changes, results);
+      return results;
     } catch (error) {
-      const why = message(error);
-      if (this.#enforcerFailed !== why) this.#audit.add("enforcer.failed", { why });
-      this.#enforcerFailed = why;
-      return changes.map(() => ({ ok: false, reason: "unknown", message: why }));
+      return this.#broken(changes, error);
     }
+  }
+
+  /** @param known results that have come already, some of them unknown. */
+  async #enforceFar(changes: EnforcerChange[], known?: ChangeResult[]): Promise<ChangeResult[]> {
+    try {
+      const results = known ?? await this.#enforcer.apply(changes);
+      this.#enforcerFailed = undefined;
+      return results.some(isUnknown) ? await this.#readBack(changes, results) : results;
+    } catch (error) {
+      return this.#broken(changes, error);
+    }
+  }
+
+  #broken(changes: EnforcerChange[], error: unknown): ChangeResult[] {
+    const why = message(error);
+    if (this.#enforcerFailed !== why) this.#audit.add("enforcer.failed", { why });
+    this.#enforcerFailed = why;
+    return changes.map(() => ({ ok: false, reason: "unknown", message: why }));
   }
 
   /** Looks at the enforcer for each change of which it is not known whether it was made. */
   async #readBack(changes: EnforcerChange[], results: ChangeResult[]): Promise<ChangeResult[]> {
-    const unknown = changes.filter((_, i) => {
-      const r = results[i];
-      return r !== undefined && !r.ok && r.reason === "unknown";
-    });
-    if (unknown.length === 0) return results;
+    const unknown = changes.filter((_, i) => isUnknown(results[i]));
     const there = await this.#enforcer.counters(unknown.map((c) => c.tuple));
     const made = new Map(unknown.map((c, i) => {
       const present = there[i] !== undefined;
@@ -465,7 +510,6 @@ export class Execution {
   }
 
   async #readCounters(pinholes: readonly Pinhole[]): Promise<void> {
-    if (pinholes.length === 0) return;
     try {
       const counters = await this.#enforcer.counters(pinholes.map((p) => p.tuple));
       pinholes.forEach((p, i) => {
@@ -484,6 +528,10 @@ export class Execution {
       : Math.min(this.#lease, Math.max(1, Math.ceil((p.expiresAt - Date.now()) / 1000) + 5));
     return { action, tuple: p.tuple, id: p.id, lease: left };
   }
+}
+
+function isUnknown(result: ChangeResult | undefined): boolean {
+  return result !== undefined && !result.ok && result.reason === "unknown";
 }
 
 function message(error: unknown): string {

@@ -14,7 +14,7 @@ import type { Config } from "./config.ts";
 import { ControlServer } from "./control_server.ts";
 import { Controller, type Log, type PolicyStatus } from "./controller.ts";
 import { EventCounts } from "./event_counts.ts";
-import { Ledger } from "./ledger.ts";
+import { type LedgerBook, openLedger } from "./memory_ledger.ts";
 import { Operator } from "./operator.ts";
 import type { LaterOrder, Role } from "./orders.ts";
 import { DataPlane } from "./plane.ts";
@@ -55,7 +55,7 @@ export class Perimeter implements Role {
   readonly #options: PerimeterOptions;
   readonly #poller = new Poller();
   readonly #audit: AuditTrail;
-  readonly #ledger: Ledger;
+  readonly #ledger: LedgerBook;
   readonly #controller: Controller;
   readonly #host: HostSide;
   readonly #counts = new EventCounts();
@@ -68,7 +68,7 @@ export class Perimeter implements Role {
     this.#options = options;
     const { config, enforcer, log } = options;
     this.#audit = openAuditTrail(config);
-    this.#ledger = new Ledger(`${config.state_dir}/ledger.db`);
+    this.#ledger = openLedger(config.state_dir, enforcer);
     this.#controller = new Controller({
       config,
       policy: options.policy,

@@ -12,6 +12,7 @@ export class PinholeTable {
   readonly #byCookie = new Map<bigint, Pinhole[]>();
   readonly #byBroker = new Map<string, Map<string, Pinhole>>();
   readonly #perUser = new Map<string, number>();
+  readonly #perPort = new Int32Array(0x20000);
 
   /** How many pinholes live. */
   get size(): number {
@@ -27,6 +28,7 @@ export class PinholeTable {
   add(p: Pinhole): void {
     this.#byId.set(p.id, p);
     append(this.#byKey, tupleKey(p.tuple), p);
+    this.#count(p, 1);
     if (p.cookie !== 0n) append(this.#byCookie, p.cookie, p);
     if (p.origin !== undefined) {
       const { broker, key } = p.origin;
@@ -35,13 +37,14 @@ export class PinholeTable {
       else requests.set(key, p);
     }
     const { delegate, user } = p.requester;
-    this.#perUser.set(`${delegate} ${user}`, this.openOf(delegate, user) + 1);
+    this.#perUser.set(endUserKey(delegate, user), this.openOf(delegate, user) + 1);
   }
 
   /** Takes a pinhole out. */
   delete(p: Pinhole): void {
     if (!this.#byId.delete(p.id)) return;
     take(this.#byKey, tupleKey(p.tuple), p);
+    this.#count(p, -1);
     if (p.cookie !== 0n) take(this.#byCookie, p.cookie, p);
     if (p.origin !== undefined) {
       const requests = this.#byBroker.get(p.origin.broker);
@@ -51,8 +54,8 @@ export class PinholeTable {
     }
     const { delegate, user } = p.requester;
     const left = this.openOf(delegate, user) - 1;
-    if (left <= 0) this.#perUser.delete(`${delegate} ${user}`);
-    else this.#perUser.set(`${delegate} ${user}`, left);
+    if (left <= 0) this.#perUser.delete(endUserKey(delegate, user));
+    else this.#perUser.set(endUserKey(delegate, user), left);
   }
 
   /** The pinhole with this identity. */
@@ -87,14 +90,33 @@ export class PinholeTable {
 
   /** How many pinholes an end user has in a delegate's name. */
   openOf(delegate: string, user: string): number {
-    return this.#perUser.get(`${delegate} ${user}`) ?? 0;
+    return this.#perUser.get(endUserKey(delegate, user)) ?? 0;
+  }
+
+  /** Some pinhole leads to this port. */
+  hasPort(protocol: Protocol, port: number): boolean {
+    return this.#perPort[portKey(protocol, port)] !== 0;
   }
 
   /** All of them, oldest first. May be walked while others are added and taken out. */
   all(): IterableIterator<Pinhole> {
     return this.#byId.values();
   }
+
+  #count(p: Pinhole, change: number): void {
+    const key = portKey(p.tuple.protocol, p.tuple.destinationPort);
+    this.#perPort[key] = (this.#perPort[key] as number) + change;
+  }
 }
+
+/** An end user in a delegate's name as a map's key; the last one is asked for again and again. */
+export function endUserKey(delegate: string, user: string): string {
+  if (delegate === lastUser.delegate && user === lastUser.user) return lastUser.key;
+  lastUser = { delegate, user, key: `${delegate} ${user}` };
+  return lastUser.key;
+}
+
+let lastUser = { delegate: "", user: "", key: " " };
 
 /** A port of one protocol as a map's key. */
 export function portKey(protocol: Protocol, port: number): number {

@@ -40,7 +40,13 @@ export class DataPlane {
   async run(): Promise<void> {
     while (!this.#stopping) {
       const ready = this.#poller.wait(this.#timeout());
-      const work = new Work(this.#round(ready === 0));
+      const rest = this.#round(0, ready === 0);
+      // What somebody else has begun goes on between rounds.
+      if (rest === undefined) {
+        await undefined;
+        continue;
+      }
+      const work = new Work(rest);
       if (await work.near()) continue;
       // The runtime's own events, such as a router's answers, come only while this thread waits for them.
       while (!await work.within(FAR_MS)) this.#poller.wait(0);
@@ -52,8 +58,13 @@ export class DataPlane {
     this.#stopping = true;
   }
 
-  async #round(idle: boolean): Promise<void> {
-    for (const part of this.#parts) await part.round(performance.now(), idle);
+  /** Gives each part its turn, from one on; a promise only when one of them has to be waited for. */
+  #round(from: number, idle: boolean): Promise<void> | undefined {
+    for (let i = from; i < this.#parts.length; i++) {
+      const work = this.#parts[i]?.round(performance.now(), idle);
+      if (work instanceof Promise) return work.then(() => this.#round(i + 1, idle));
+    }
+    return undefined;
   }
 
   #timeout(): number {

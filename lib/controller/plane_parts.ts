@@ -21,10 +21,13 @@ export class ControlPart implements Part {
   }
 
   /** See {@link Part.round}. */
-  round(): Promise<void> {
-    return this.#server.pump();
+  round(): Promise<void> | undefined {
+    return this.#server.busy ? this.#server.pump() : undefined;
   }
 }
+
+/** Milliseconds in which nobody asked for anything: then lines of the audit trail are made. */
+const QUIET_MS = 1;
 
 /** Writes the audit trail: answers go first, lines are made when nobody waits or when it is time. */
 export class TrailPart implements Part {
@@ -37,7 +40,7 @@ export class TrailPart implements Part {
 
   /** See {@link Part.due}. */
   due(now: number): number {
-    return this.#audit.waiting ? 0 : this.#nextSecond - now;
+    return this.#audit.waiting ? QUIET_MS : this.#nextSecond - now;
   }
 
   /** See {@link Part.round}. */

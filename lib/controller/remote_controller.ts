@@ -16,7 +16,7 @@ import { Controller, type Log } from "./controller.ts";
 import { EventCounts } from "./event_counts.ts";
 import { Etcd } from "./etcd.ts";
 import { FencedEnforcer, Leadership } from "./leadership.ts";
-import { Ledger } from "./ledger.ts";
+import { type LedgerBook, openLedger } from "./memory_ledger.ts";
 import { Operator } from "./operator.ts";
 import type { LaterOrder, Role } from "./orders.ts";
 import { DataPlane } from "./plane.ts";
@@ -49,7 +49,7 @@ export class RemoteController implements Role {
   readonly #leadership: Leadership | undefined;
   readonly #enforcer: Enforcer;
   readonly #audit: AuditTrail;
-  readonly #ledger: Ledger;
+  readonly #ledger: LedgerBook;
   readonly #controller: Controller;
   readonly #counts = new EventCounts();
   readonly #startedAt = Date.now();
@@ -67,7 +67,7 @@ export class RemoteController implements Role {
     const enforcer = this.#enforcer;
     this.#options = { ...options, enforcer };
     this.#audit = openAuditTrail(config);
-    this.#ledger = new Ledger(`${config.state_dir}/ledger.db`);
+    this.#ledger = openLedger(config.state_dir, enforcer);
     this.#controller = new Controller({
       config,
       policy: options.policy,

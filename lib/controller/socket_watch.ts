@@ -18,6 +18,9 @@ import {
 } from "../sys/sock_diag.ts";
 import type { LiveSocket, SocketTruth } from "./lifetimes.ts";
 
+/** Notices read at a time, and so the longest that a request waits for them. */
+const SLICE = 256;
+
 /** Called with each socket that is gone for good. */
 export type EndHandler = (protocol: Protocol, localPort: number, cookie: bigint) => void;
 
@@ -28,10 +31,18 @@ export class SocketWatch implements SocketTruth {
   readonly #diag = new SockDiag();
   #notices: DestroyListener | undefined;
   #poller: Poller | undefined;
+  #ended: EndHandler = () => {};
+  #lost: () => void = () => {};
+  #waitingSince = Infinity;
 
   /** The kernel tells of ends by itself. */
   get notices(): boolean {
     return this.#notices !== undefined;
+  }
+
+  /** Since when there are notices to {@link read}, on the clock of `performance.now`; Infinity: none. */
+  get waitingSince(): number {
+    return this.#waitingSince;
   }
 
   /**
@@ -47,16 +58,31 @@ export class SocketWatch implements SocketTruth {
       if (!(error instanceof SystemError)) throw error;
       return;
     }
-    const notices = this.#notices;
     this.#poller = poller;
-    poller.add(notices.fd, EPOLL.IN, () => {
-      try {
-        notices.read((s) => ended(s.protocol, s.localPort, s.cookie));
-      } catch (error) {
-        if (!(error instanceof NetlinkOverrun)) throw error;
-        lost();
-      }
+    this.#ended = ended;
+    this.#lost = lost;
+    // Once, until they are read: whoever serves requests is not disturbed by each.
+    poller.add(this.#notices.fd, EPOLL.IN | EPOLL.ONESHOT, () => {
+      this.#waitingSince = performance.now();
     });
+  }
+
+  /** Passes on some of the notices that are there. */
+  read(): void {
+    const notices = this.#notices;
+    if (notices === undefined) return;
+    try {
+      // As many as asked for: there may be more.
+      if (notices.read((s) => this.#ended(s.protocol, s.localPort, s.cookie), SLICE) >= SLICE) {
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof NetlinkOverrun)) throw error;
+      this.#lost();
+    }
+    if (this.#waitingSince === Infinity) return;
+    this.#waitingSince = Infinity;
+    this.#poller?.change(notices.fd, EPOLL.IN | EPOLL.ONESHOT);
   }
 
   /** See {@link SocketTruth.dump}. */

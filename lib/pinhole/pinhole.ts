@@ -106,5 +106,12 @@ export function tupleText(t: FiveTuple): string {
 
 /** A tuple as a key of maps: equal for equal tuples and for no others. */
 export function tupleKey(t: FiveTuple): string {
-  return `${t.protocol}|${t.source.text}|${t.sourcePort}|${t.destination.text}|${t.destinationPort}`;
+  if (t === lastTuple) return lastKey;
+  lastTuple = t;
+  return lastKey =
+    `${t.protocol}|${t.source.text}|${t.sourcePort}|${t.destination.text}|${t.destinationPort}`;
 }
+
+/** Table and enforcer ask one after the other for the key of one tuple. */
+let lastTuple: FiveTuple | undefined;
+let lastKey = "";

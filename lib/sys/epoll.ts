@@ -9,7 +9,14 @@
 import { check, E, errno, libc, SystemError } from "./libc.ts";
 
 /** Bits of an event, as in epoll_ctl(2). */
-export const EPOLL = { IN: 0x1, OUT: 0x4, ERR: 0x8, HUP: 0x10, RDHUP: 0x2000 } as const;
+export const EPOLL = {
+  IN: 0x1,
+  OUT: 0x4,
+  ERR: 0x8,
+  HUP: 0x10,
+  RDHUP: 0x2000,
+  ONESHOT: 0x40000000,
+} as const;
 
 const CTL = { ADD: 1, DEL: 2, MOD: 3 } as const;
 const CLOEXEC = 0o2000000;
