@@ -60,8 +60,9 @@ export class DataPlane {
 
   /** Gives each part its turn, from one on; a promise only when one of them has to be waited for. */
   #round(from: number, idle: boolean): Promise<void> | undefined {
+    const now = performance.now();
     for (let i = from; i < this.#parts.length; i++) {
-      const work = this.#parts[i]?.round(performance.now(), idle);
+      const work = this.#parts[i]?.round(now, idle);
       if (work instanceof Promise) return work.then(() => this.#round(i + 1, idle));
     }
     return undefined;
