@@ -20,6 +20,8 @@ import {
   failedLine,
   type FilterTable,
   type IptablesBackend,
+  restoreRest,
+  restoreStart,
   restoreText,
 } from "./iptables_tools.ts";
 import { tupleProblem } from "./nftables_tuple.ts";
@@ -246,12 +248,21 @@ async function applyFamily(
   for (let attempt = 0;; attempt++) {
     // The program starts up while the batch is made.
     const tool = tree.changes(batch) ? table.begin() : undefined;
-    const { lines, keys, results, commit } = tree.plan(batch, refused);
+    let sent = 0;
+    const making = tree.planning(batch, refused);
+    let made = making.next();
+    for (; made.done !== true; made = making.next()) {
+      await tool?.feed(restoreStart(made.value));
+      sent = made.value.length;
+    }
+    const plan = made.value;
+    const { lines, results } = plan;
     const nothing = lines.length === 0;
-    const result = await tool?.finish(nothing ? "" : restoreText(lines));
+    const rest = sent > 0 ? restoreRest(lines.slice(sent)) : restoreText(lines);
+    const result = await tool?.finish(nothing ? "" : rest);
     if (nothing || result === undefined) return results;
     if (result.code === 0) {
-      commit();
+      plan.commit();
       return results;
     }
     // All or nothing: but after a time-out it is not known which, and a rule that is missing was
@@ -261,7 +272,7 @@ async function applyFamily(
     if (attempt === ATTEMPTS || !tree.rooted) {
       return giveUp(batch, results, tree.plan(batch, refused), message);
     }
-    const key = keys[failedLine(result) ?? -1];
+    const key = plan.keys[failedLine(result) ?? -1];
     if (key !== undefined && key === blamed) refused.set(key, message);
     blamed = key;
   }

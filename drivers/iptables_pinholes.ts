@@ -29,6 +29,8 @@ export interface Batch {
 }
 
 const DONE: ChangeResult = { ok: true };
+/** From so many openings on, the first third is told while the rest is made. */
+const LARGE = 500;
 
 /** What is known of one family's tree. */
 export class PinholeTree {
@@ -118,48 +120,62 @@ export class PinholeTree {
    * @param refused pinholes that the enforcer has refused already, with its message.
    */
   plan(batch: readonly EnforcerChange[], refused: ReadonlyMap<string, string>): Batch {
+    const making = this.planning(batch, refused);
+    for (;;) {
+      const made = making.next();
+      if (made.done === true) return made.value;
+    }
+  }
+
+  /** The same; of a large batch of openings the first lines come before the others are made. */
+  *planning(
+    batch: readonly EnforcerChange[],
+    refused: ReadonlyMap<string, string>,
+  ): Generator<readonly string[], Batch> {
     return refused.size === 0 && batch.every(({ action }) => action === "open")
-      ? this.#planOpens(batch)
+      ? yield* this.#planOpens(batch)
       : this.#planAny(batch, refused);
   }
 
   /** Openings only, which is what a busy controller has most: in one go, with little to remember. */
-  #planOpens(batch: readonly EnforcerChange[]): Batch {
+  *#planOpens(batch: readonly EnforcerChange[]): Generator<readonly string[], Batch> {
     const before = this.#entries;
     const room = this.#capacity - before.size;
     const added = new Map<string, Entry>();
     const chains = new Set<string>();
-    const made: string[] = [];
     const lines: string[] = [];
-    const results = batch.map(({ tuple, id }): ChangeResult => {
+    const keys: (string | undefined)[] = [];
+    const grow = (line: string) => {
+      lines.push(line);
+      keys.push(undefined);
+    };
+    const results = new Array<ChangeResult>(batch.length).fill(DONE);
+    const early = batch.length >= LARGE ? Math.floor(batch.length / 3) : -1;
+    for (let i = 0; i < batch.length; i++) {
+      if (i === early && lines.length > 0) yield lines;
+      const { tuple, id } = batch[i] as EnforcerChange;
       const key = tupleKey(tuple);
-      if (before.has(key) || added.has(key)) return DONE;
-      if (added.size >= room) return this.#full(before.size + added.size, tuple);
+      if (before.has(key) || added.has(key)) continue;
+      if (added.size >= room) {
+        results[i] = this.#full(before.size + added.size, tuple);
+        continue;
+      }
       const chain = this.#leaf(tuple);
       const spec = pinholeSpec(tuple, id);
       const entry = { key, tuple, chain, specs: [spec] };
       added.set(key, entry);
-      if (!this.#chains.has(chain) && !chains.has(chain)) {
-        this.#growth([entry], chains, (line) => made.push(line));
-      }
+      if (!this.#chains.has(chain) && !chains.has(chain)) this.#growth([entry], chains, grow);
       lines.push(`-A ${chain} ${spec}`);
-      return DONE;
-    });
-    return {
-      lines: made.length === 0 ? lines : [...made, ...lines],
-      // Only asked for when something failed.
-      get keys() {
-        return [...made.map(() => undefined), ...added.keys()];
-      },
-      results,
-      commit: () => {
-        for (const name of chains) this.#chains.add(name);
-        for (const [key, entry] of added) {
-          before.set(key, entry);
-          this.#count(entry.chain, 1);
-        }
-      },
+      keys.push(key);
+    }
+    const commit = () => {
+      for (const name of chains) this.#chains.add(name);
+      for (const [key, entry] of added) {
+        before.set(key, entry);
+        this.#count(entry.chain, 1);
+      }
     };
+    return { lines, keys, results, commit };
   }
 
   #full(size: number, tuple: FiveTuple): ChangeResult {

@@ -100,6 +100,16 @@ function guarded<T>(run: () => T): T {
   }
 }
 
+/** The beginning of a batch whose rest follows: see {@link restoreRest}. */
+export function restoreStart(lines: readonly string[]): string {
+  return `*filter\n${lines.join("\n")}\n`;
+}
+
+/** The rest of a batch; without it nothing of its beginning is done. */
+export function restoreRest(lines: readonly string[]): string {
+  return `${lines.join("\n")}\nCOMMIT\n`;
+}
+
 /** Lines as iptables-restore takes them; the first of them is line 2. */
 export function restoreText(lines: readonly string[]): string {
   return `*filter\n${lines.join("\n")}\nCOMMIT\n`;

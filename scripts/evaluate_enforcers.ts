@@ -29,7 +29,7 @@ const PAPER: Readonly<Record<string, string>> = {
   junos: "446 at 4200",
 };
 /** Seconds for each series; devices take their time, and Junos two seconds for one commit. */
-const SECONDS = { host: 6, device: 30, junos: 100 } as const;
+const SECONDS = { host: 6, device: 20, junos: 100 } as const;
 /** Pinholes that devices have room for here, so that their best batches fit. */
 const DEVICE_ROOM = 12_000;
 

@@ -24,6 +24,11 @@ export const USUAL_RIGHTS: ScannerRights = {
 };
 
 const BUILT_IN: Readonly<Record<string, Partial<ScannerRights> & { readonly summary: string }>> = {
+  beacon: {
+    summary:
+      "programs that call home: connections to one server at regular intervals (alerts only)",
+    read: ["tcp", "ip6"],
+  },
   codered: {
     summary: "worms: many connections to addresses that no name was translated to",
     read: ["port 53", "tcp"],
@@ -43,6 +48,19 @@ const BUILT_IN: Readonly<Record<string, Partial<ScannerRights> & { readonly summ
     streams: { read: [], contain: ["tcp dst port 80"] },
     onFailure: "closed",
     cpu: 100,
+  },
+  guard: {
+    summary: "spoofing, sniffing, small times to live, and fragments that hide something",
+    contain: [""],
+  },
+  portscan: {
+    summary: "scans for open ports, of one host or of many (alerts only)",
+    read: ["tcp", "ip6"],
+  },
+  synbomb: {
+    summary: "floods of half-open connections, with true or forged addresses",
+    read: ["tcp"],
+    contain: ["tcp[tcpflags] & tcp-syn != 0", "ip6"],
   },
 };
 

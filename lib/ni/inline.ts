@@ -109,6 +109,7 @@ export class InlineNi {
         this.#port(direction).queue.add(memory, start, end),
       event: options.event,
       broken: (name, why) => this.#host.break(name, why),
+      watching: (name) => options.log("info", `scanner ${name} watches`),
     });
     this.#host = new ScannerHost(this.#kernel, poller, options.scanners, {
       ended: (name, why, again) => this.#scannerEnded(name, why, again),

@@ -16,6 +16,7 @@ import { flowKey } from "./flow_id.ts";
 import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { type HeldFrame, HeldFrames } from "./held_frames.ts";
 import type { FrameCopy } from "./recent_frames.ts";
+import { resetFrame } from "./reset.ts";
 import {
   type FrameFilter,
   frameFilter,
@@ -57,6 +58,8 @@ export interface KernelOutput {
   event(event: Readonly<Record<string, unknown>>): void;
   /** A scanner must be ended. */
   broken(scanner: string, why: string): void;
+  /** A scanner has asked for its first frames, and watches from now on. */
+  watching?(scanner: string): void;
 }
 
 /** What the kernel is made with. */
@@ -251,8 +254,12 @@ export class NiKernel {
         alert: (alert) => this.#alert(slot, alert),
         streamAlert: (alert, connection, original) =>
           this.#streamAlert(slot, alert, connection, original),
+        reset: (frame, direction) => this.#reset(slot, frame, direction),
         finished: (frame) => this.#finished(slot, frame),
-        granted: () => this.#granted(),
+        granted: () => {
+          this.#granted();
+          if (session.grants.length === 1) this.#output.watching?.(name);
+        },
         broken: (why) => {
           this.disconnect(session);
           this.#output.broken(name, why);
@@ -548,8 +555,30 @@ export class NiKernel {
     this.counters.held = this.#held.size;
   }
 
+  /** Ends a connection in the name of one end of it, towards the other. False when the scanner may not contain it. */
+  #reset(slot: Slot, copy: FrameCopy, direction: Direction): boolean {
+    const frame = new FrameRef();
+    frame.data = copy.bytes;
+    frame.end = copy.bytes.length;
+    frame.wireLength = copy.wireLength;
+    frame.number = ++this.#number;
+    const tag = tagLength(frame, this.#options.linkType);
+    if (!slot.checker.contain.some((filter) => this.#matches(filter, frame, tag))) return false;
+    const p = this.#packet.decode(copy.bytes, 0, copy.bytes.length, this.#options.linkType);
+    const reset = resetFrame(p, copy.direction !== direction);
+    if (reset === undefined) return true;
+    slot.counters.resets++;
+    this.#send(slot, reset, direction, "a reset");
+    return true;
+  }
+
   #inject(slot: Slot, frame: Uint8Array, direction: Direction, name: string): void {
     this.counters.injected++;
+    this.#send(slot, frame, direction, name);
+  }
+
+  /** Sends a frame that did not come from either side. */
+  #send(slot: Slot, frame: Uint8Array, direction: Direction, name: string): void {
     const held = new FrameRef();
     held.data = Uint8Array.from(frame);
     held.end = frame.length;

@@ -43,6 +43,8 @@ export interface SessionEvents {
   alert(alert: ScannerAlert): void;
   /** An alert about a connection, with bytes of it. */
   streamAlert(alert: ScannerAlert, connection: Connection, original: Uint8Array<ArrayBuffer>): void;
+  /** The connection of a frame is to be ended. False when the scanner has no right to. */
+  reset(frame: FrameCopy, direction: Direction): boolean;
   /** The flow of this frame need not be seen any more. */
   finished(frame: FrameCopy): void;
   /** A request for frames was answered. */
@@ -81,6 +83,8 @@ export interface ScannerCounters {
   passed: number;
   cut: number;
   injected: number;
+  /** Resets that the kernel wrote for it. */
+  resets: number;
   alerts: number;
   /** Alerts over the limit. */
   alertsDropped: number;
@@ -105,6 +109,7 @@ export function scannerCounters(): ScannerCounters {
     passed: 0,
     cut: 0,
     injected: 0,
+    resets: 0,
     alerts: 0,
     alertsDropped: 0,
     lost: 0,
@@ -298,6 +303,8 @@ export class ScannerSession {
       }
       case MESSAGE.STREAM_ALERT:
         return this.#streamAlert(start, end);
+      case MESSAGE.RESET:
+        return this.#reset(this.#reader.u64(start), view.getUint32(start + 8, true));
       case MESSAGE.WAKE:
         this.wake = view.getUint32(start, true) * 1000 + view.getUint32(start + 4, true) / 1e6;
     }
@@ -381,6 +388,18 @@ export class ScannerSession {
     );
   }
 
+  #reset(number: number, direction: number): void {
+    if (direction !== DIRECTION.FROM_HOST && direction !== DIRECTION.TO_HOST) {
+      return this.#broken(`direction ${direction} is unknown`);
+    }
+    const frame = this.#recent.get(number);
+    // It may have been overwritten since: nothing is known of its connection then.
+    if (frame === undefined) return;
+    if (!this.#events.reset(frame, direction === DIRECTION.TO_HOST ? "to-host" : "from-host")) {
+      this.#broken(`reset for frame ${number}, which it may not contain`);
+    }
+  }
+
   #alert(start: number, end: number): void {
     const { view } = this.#reader;
     const count = view.getUint32(start, true);
@@ -436,6 +455,7 @@ const LEAST: Readonly<Record<number, number>> = {
   [MESSAGE.FINISHED]: 8,
   [MESSAGE.WAKE]: 8,
   ...LEAST_STREAM_MESSAGE,
+  [MESSAGE.RESET]: 16,
 };
 
 const OPENERS: readonly (StreamAsk["opener"] | undefined)[] = (() => {

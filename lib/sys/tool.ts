@@ -27,6 +27,7 @@ const ENVIRONMENT = { PATH, LC_ALL: "C" } as const;
 export class RunningTool {
   readonly #child: Deno.ChildProcess;
   readonly #seconds: number;
+  readonly #input: ToolInput;
 
   /**
    * Starts it, with a small environment of its own.
@@ -36,10 +37,16 @@ export class RunningTool {
    */
   constructor(program: string, args: readonly string[], seconds: number) {
     this.#child = start(program, args);
+    this.#input = new ToolInput(this.#child.stdin);
     this.#seconds = seconds;
   }
 
-  /** Gives it its input, and waits for its end. */
+  /** Gives it the beginning of its input, so that it can read while the rest is made. */
+  async feed(input: string): Promise<void> {
+    await this.#input.write(input);
+  }
+
+  /** Gives it its input, or the rest of it, and waits for its end. */
   async finish(input: string): Promise<ToolResult> {
     const child = this.#child;
     let late = false;
@@ -50,7 +57,7 @@ export class RunningTool {
     try {
       const [{ code, stdout, stderr }] = await Promise.all([
         child.output(),
-        feed(child.stdin, input),
+        this.#input.end(input),
       ]);
       const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
       return { code: late ? undefined : code, stdout: text(stdout), stderr: text(stderr).trim() };
@@ -116,13 +123,28 @@ function missing(program: string, error: unknown): unknown {
     : error;
 }
 
-/** A program that ends before it has read all is no error here: its exit code tells. */
-async function feed(stdin: WritableStream<Uint8Array>, input: string): Promise<void> {
-  const writer = stdin.getWriter();
-  try {
-    if (input !== "") await writer.write(new TextEncoder().encode(input));
-    await writer.close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+/** The input of a program. One that ends before it has read all is no error here: its exit code tells. */
+class ToolInput {
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+
+  constructor(stdin: WritableStream<Uint8Array>) {
+    this.#writer = stdin.getWriter();
+  }
+
+  write(text: string): Promise<void> {
+    return this.#unbroken(() => this.#writer.write(new TextEncoder().encode(text)));
+  }
+
+  async end(text: string): Promise<void> {
+    if (text !== "") await this.write(text);
+    await this.#unbroken(() => this.#writer.close());
+  }
+
+  async #unbroken(run: () => Promise<void>): Promise<void> {
+    try {
+      await run();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    }
   }
 }

@@ -1,9 +1,10 @@
 /**
- * What an administrator can set for the Code-Red scanner, checked by hand: a scanner has no library but the SDK.
+ * What an administrator can set for the Code-Red scanner.
  *
  * @module
  */
-import { type IpRange, parseIp, prefixRange } from "../../lib/net/ip.ts";
+import type { IpRange } from "../../lib/net/ip.ts";
+import { type Given, readNumbers, readPrefixes, refuseUnknown } from "../sdk/options.ts";
 
 /** The scanner's settings. */
 export interface CodeRedOptions {
@@ -46,31 +47,7 @@ const NUMBERS = {
  *
  * @throws {Error} that names what is wrong.
  */
-export function readOptions(given: Readonly<Record<string, unknown>>): CodeRedOptions {
-  const numbers = Object.fromEntries(
-    Object.entries(NUMBERS).map(([name, [field, usual, least, most]]) => {
-      const value = given[name] ?? usual;
-      if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
-        throw new Error(`option ${name}: expected a whole number from ${least} to ${most}`);
-      }
-      return [field, value];
-    }),
-  ) as unknown as Omit<CodeRedOptions, "allow">;
-  const allow = given["allow"] ?? [];
-  if (!Array.isArray(allow)) throw new Error("option allow: expected a list of prefixes");
-  for (const name of Object.keys(given)) {
-    if (!(name in NUMBERS) && name !== "allow") throw new Error(`option ${name} is not known`);
-  }
-  return { ...numbers, allow: allow.map(prefix) };
-}
-
-function prefix(value: unknown): IpRange {
-  const [text = "", length] = typeof value === "string" ? value.split("/") : [];
-  const address = parseIp(text);
-  const bits = address === undefined ? 0 : address.bytes.length * 8;
-  const wanted = length === undefined ? bits : /^\d{1,3}$/.test(length) ? Number(length) : -1;
-  if (address === undefined || wanted < 0 || wanted > bits) {
-    throw new Error(`option allow: ${JSON.stringify(value)} is not an address or prefix`);
-  }
-  return prefixRange(address, wanted);
+export function readOptions(given: Given): CodeRedOptions {
+  refuseUnknown(given, Object.keys(NUMBERS), ["allow"]);
+  return { ...readNumbers(given, NUMBERS), allow: readPrefixes(given, "allow") };
 }

@@ -6,6 +6,7 @@
  */
 import { inRange, type IpAddress } from "../../lib/net/ip.ts";
 import { Packet, PROTOCOL, TCP } from "../../lib/net/packet.ts";
+import { SYN } from "../sdk/filters.ts";
 import type { Frame, Ni, Scanner, Verdict } from "../sdk/scanner.ts";
 import { DnsShadow, words } from "./dns_shadow.ts";
 import { DnsStreams } from "../../lib/net/dns_stream.ts";
@@ -22,14 +23,6 @@ interface Waiting {
 const LOG_MS = 5_000;
 
 const DNS = "port 53";
-/**
- * The first packet of a connection's handshake. A chain of IPv6 extension headers cannot be looked through by a
- * filter: what has one is looked at here.
- */
-const SYN = "(tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn) or " +
-  "(ip6 and ip6[6] = 6 and ip6[53] & 0x12 = 2) or " +
-  "(ip6 and (ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 60 or ip6[6] = 51))";
-
 /** The scanner. */
 export class CodeRed implements Scanner {
   readonly name = "codered";
@@ -130,7 +123,8 @@ export class CodeRed implements Scanner {
       this.#nextPass = frame.time + this.#options.passEvery * 1000;
       this.#schedule(ni);
     }
-    return this.#hold(key, destination, frame, ni);
+    // Where the administrator lets it read only, it tells and holds nothing.
+    return frame.held ? this.#hold(key, destination, frame, ni) : "pass";
   }
 
   #isKnown(p: Packet, destination: IpAddress): boolean {

@@ -33,6 +33,7 @@ export const MESSAGE = {
   DONE: 0x86,
   FINISHED: 0x87,
   WAKE: 0x88,
+  RESET: 0x89,
   /** Of reconstructed streams. */
   SUBSCRIBE_STREAMS: 0xa0,
   PASS: 0xa1,

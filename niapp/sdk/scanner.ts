@@ -89,6 +89,13 @@ export interface Ni {
    * @param frames numbers of frames whose copies go with it; those that are gone are left out.
    */
   alert(alert: Alert, frames?: readonly number[]): void;
+  /**
+   * Ends the TCP connection of a frame: the kernel writes the reset itself, from the frame's own numbers. Only for
+   * frames that this scanner may contain and that are among the last that it saw.
+   *
+   * @param direction in which the reset goes: to one end of the connection.
+   */
+  reset(frame: number, direction: Direction): void;
   /** No more of this frame's flow need be seen. */
   finish(frame: number): void;
   /** Has {@link Scanner.wake} called when the kernel's clock has come to a time. The last call counts. */

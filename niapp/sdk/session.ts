@@ -160,6 +160,12 @@ export class Session implements Ni {
     this.#out.raw(text).end();
   }
 
+  /** As {@link Ni.reset}. */
+  reset(frame: number, direction: Direction): void {
+    this.#out.begin(MESSAGE.RESET).u64(frame);
+    this.#out.u32(direction === "to-host" ? DIRECTION.TO_HOST : DIRECTION.FROM_HOST).u32(0).end();
+  }
+
   /** As {@link Ni.finish}. */
   finish(frame: number): void {
     this.#out.begin(MESSAGE.FINISHED).u64(frame).end();

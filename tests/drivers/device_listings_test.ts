@@ -294,3 +294,21 @@ Deno.test("junos terms: what is set is read back, and a changed term is not ours
     assert.ok(others.every((term) => term.tuple !== undefined));
   }
 });
+
+Deno.test("device listings: a prefix is a host only with all bits of its family", () => {
+  const text = [
+    "IPv6 access list DIAPER6",
+    "  10 permit tcp 2001:db8::/32 2001:db8::1/128 eq 22",
+    "  20 permit tcp 2001:db8::2/128 2001:db8::1/128 eq 22",
+    "IP access list DIAPER",
+    "  10 permit tcp 192.0.2.0/24 192.0.2.1/32 eq 22",
+    "  20 permit tcp 192.0.2.2/32 192.0.2.1/32 eq 22",
+    "  30 permit tcp host 192.0.2.3 host 192.0.2.1 eq 65536",
+    "  40 permit tcp host 192.0.2.300 host 192.0.2.1 eq 22",
+    "  50 permit udp host 192.0.2.4 eq 53 host 192.0.2.1 eq 5000",
+    "  60 permit tcp host 192.0.2.5 host 192.0.2.1 eq 22 established",
+  ].join("\n");
+  const pinholes = parseListing(text, "nxos").filter((entry) => entry.tuple !== undefined);
+  assert.deepEqual(pinholes.map(({ family, seq }) => [family, seq]), [[6, 20], [4, 20], [4, 50]]);
+  assert.equal(pinholes[2]?.tuple?.sourcePort, 53);
+});

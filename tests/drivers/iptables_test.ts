@@ -88,6 +88,27 @@ box("rules that somebody took away do not fail a batch", async (_, { tool, drive
   assert.deepEqual(await ports(driver), [6000]);
 });
 
+box(
+  "a large batch of which the tool has read the beginning fails and comes about",
+  async (_, s) => {
+    const driver = await s.driver();
+    await driver.connect();
+    // The last of the batch belong in a leaf that somebody takes away.
+    const last = tuple("tcp", "198.51.100.1", 0, "192.0.2.10", 60_000);
+    await applied(driver, [open(last)]);
+    await s.tool("iptables", "-F", "DIAPER-TE");
+    await s.tool("iptables", "-F", "DIAPER-TEA");
+    await s.tool("iptables", "-X", "DIAPER-TEA");
+    const many = Array.from(
+      { length: 700 },
+      (_, i) =>
+        tuple("tcp", "198.51.100.1", 0, "192.0.2.10", i < 650 ? 5000 + i : 60_001 + i - 650),
+    );
+    await applied(driver, many.map((t) => open(t)));
+    assert.deepEqual(await ports(driver), many.map((t) => t.destinationPort));
+  },
+);
+
 box("what others have in the table stays as it is", async (_, { tool, save, driver: start }) => {
   await tool("iptables", "-N", "THEIRS");
   await tool(

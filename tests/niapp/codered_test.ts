@@ -1,81 +1,17 @@
 import assert from "node:assert/strict";
 import { TCP } from "../../lib/net/packet.ts";
 import { CodeRed } from "../../niapp/codered/scanner.ts";
-import type { Alert, Direction, Ni, Verdict } from "../../niapp/sdk/mod.ts";
+import type { Verdict } from "../../niapp/sdk/mod.ts";
+import { FakeNi } from "./fake_ni.ts";
 import { dnsAnswer, frame, type FrameSpec } from "./frames.ts";
 
 const HOST = "192.0.2.10";
 const RESOLVER = "192.0.2.53";
 
-/** A kernel that notes what the scanner asks for. */
-class FakeNi implements Ni {
-  now = 1_700_000_000_000;
-  readonly options: Readonly<Record<string, unknown>>;
-  readonly hostNetworks = [`${HOST}/32`];
-  readonly linkType = 1;
-  readonly injections = [];
-  readonly subscriptions: { filter: string; right: string }[] = [];
-  readonly decisions = new Map<number, "pass" | "cut">();
-  readonly decidedAt = new Map<number, number>();
-  readonly alerts: Alert[] = [];
-  wakeTime: number | undefined;
-  readonly streamLimit = 0;
-  readonly #scanner = new CodeRed();
-  #number = 0;
-
+/** A kernel in front of the Code-Red scanner, with a host that connects and a resolver that answers. */
+class CodeRedNi extends FakeNi {
   constructor(options: Readonly<Record<string, unknown>> = {}) {
-    this.options = options;
-    this.#scanner.start(this);
-  }
-
-  subscribe(filter: string, right: "read" | "contain"): number {
-    return this.subscriptions.push({ filter, right }) - 1;
-  }
-  subscribeStreams(): number {
-    throw new Error("it reads frames only");
-  }
-  decide(number: number, verdict: "pass" | "cut"): void {
-    assert.ok(!this.decisions.has(number), `frame ${number} was decided about twice`);
-    this.decisions.set(number, verdict);
-    this.decidedAt.set(number, this.now);
-  }
-  inject(): void {
-    throw new Error("nothing is registered");
-  }
-  alert(alert: Alert): void {
-    this.alerts.push(alert);
-  }
-  finish(): void {}
-  wakeAt(time: number): void {
-    this.wakeTime = time;
-  }
-
-  /** Goes on in time, waking the scanner as it wished. */
-  advance(seconds: number): void {
-    const until = this.now + seconds * 1000;
-    while (this.wakeTime !== undefined && this.wakeTime <= until) {
-      this.now = Math.max(this.now, this.wakeTime);
-      this.wakeTime = undefined;
-      this.#scanner.wake(this);
-    }
-    this.now = until;
-  }
-
-  give(bytes: Uint8Array, direction: Direction): { number: number; verdict: Verdict } {
-    const number = ++this.#number;
-    const verdict = this.#scanner.frame({
-      number,
-      data: bytes,
-      start: 0,
-      end: bytes.length,
-      wireLength: bytes.length,
-      direction,
-      time: this.now,
-      held: true,
-      subscriptions: 0b11,
-    }, this);
-    if (verdict !== "later") this.decide(number, verdict);
-    return { number, verdict };
+    super(new CodeRed(), { options, hostNetworks: [`${HOST}/32`] });
   }
 
   connect(
@@ -103,7 +39,7 @@ class FakeNi implements Ni {
 }
 
 Deno.test("codered: a browser that translates names first is left alone", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   for (let i = 1; i < 200; i++) {
     ni.answer(`host${i}.example`, [`198.51.100.${i}`, 300], [`2001:db8:1::${i}`, 300]);
     assert.equal(ni.connect(`198.51.100.${i}`).verdict, "pass");
@@ -113,7 +49,7 @@ Deno.test("codered: a browser that translates names first is left alone", () => 
 });
 
 Deno.test("codered: three random destinations in a second are a problem, two are not", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   assert.equal(ni.connect("198.51.100.1").verdict, "pass");
   assert.equal(ni.connect("198.51.100.1", { sourcePort: 40001 }).verdict, "pass");
   assert.equal(ni.connect("198.51.100.2").verdict, "pass");
@@ -128,13 +64,13 @@ Deno.test("codered: three random destinations in a second are a problem, two are
 });
 
 Deno.test("codered: eleven random destinations in a minute are a problem, also slowly", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   for (let i = 1; i <= 10; i++) {
     assert.equal(ni.connect(`198.51.100.${i}`).verdict, "pass");
     ni.advance(5);
   }
   assert.equal(ni.connect("198.51.100.11").verdict, "later");
-  const slower = new FakeNi();
+  const slower = new CodeRedNi();
   for (let i = 1; i <= 30; i++) {
     assert.equal(slower.connect(`198.51.100.${i}`).verdict, "pass", `connection ${i}`);
     slower.advance(7);
@@ -142,7 +78,7 @@ Deno.test("codered: eleven random destinations in a minute are a problem, also s
 });
 
 Deno.test("codered: while there is a problem one SYN passes every six seconds, the oldest first", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   const begin = ni.now;
   const held: number[] = [];
   for (let i = 1; i <= 30; i++) {
@@ -163,7 +99,7 @@ Deno.test("codered: while there is a problem one SYN passes every six seconds, t
 });
 
 Deno.test("codered: after a minute it looks again: on with an alert, or everything may go", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   for (let i = 1; i <= 20; i++) ni.connect(`198.51.100.${i}`, { sourcePort: 40000 + i });
   assert.equal(ni.alerts.length, 1);
   ni.advance(30);
@@ -177,7 +113,7 @@ Deno.test("codered: after a minute it looks again: on with an alert, or everythi
 });
 
 Deno.test("codered: a SYN that is sent again takes the place of the first", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   for (let i = 1; i <= 3; i++) ni.connect(`198.51.100.${i}`);
   const first = ni.connect("198.51.100.9");
   const second = ni.connect("198.51.100.9");
@@ -186,13 +122,13 @@ Deno.test("codered: a SYN that is sent again takes the place of the first", () =
 });
 
 Deno.test("codered: more than may wait is cut, and very many are cut at once where that is wished", () => {
-  const ni = new FakeNi({ waiting: 4 });
+  const ni = new CodeRedNi({ waiting: 4 });
   const verdicts = [];
   for (let i = 1; i <= 10; i++) {
     verdicts.push(ni.connect(`198.51.100.${i}`, { sourcePort: i }).verdict);
   }
   assert.deepEqual(verdicts.map((v) => v[0]).join(""), "ppllllcccc");
-  const fast = new FakeNi({ drop_above: 3 });
+  const fast = new CodeRedNi({ drop_above: 3 });
   const all = Array.from(
     { length: 12 },
     (_, i) => fast.connect(`198.51.100.${i + 1}`, { sourcePort: i }).verdict,
@@ -201,7 +137,7 @@ Deno.test("codered: more than may wait is cut, and very many are cut at once whe
 });
 
 Deno.test("codered: addresses on the allow list need no translation", () => {
-  const ni = new FakeNi({ allow: ["198.51.100.0/25", "2001:db8:5::/48"] });
+  const ni = new CodeRedNi({ allow: ["198.51.100.0/25", "2001:db8:5::/48"] });
   for (let i = 1; i <= 50; i++) {
     assert.equal(ni.connect(`198.51.100.${i}`).verdict, "pass");
     assert.equal(ni.connect(`2001:db8:5::${i}`).verdict, "pass");
@@ -212,7 +148,7 @@ Deno.test("codered: addresses on the allow list need no translation", () => {
 });
 
 Deno.test("codered: answers that come from the host itself translate nothing", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   const payload = dnsAnswer("evil.example", [["198.51.100.1", 300]]);
   ni.give(
     frame({ source: HOST, destination: RESOLVER, sourcePort: 53, destinationPort: 53, payload }),
@@ -223,7 +159,7 @@ Deno.test("codered: answers that come from the host itself translate nothing", (
 });
 
 Deno.test("codered: DNS over TCP counts, also in pieces and sent twice", () => {
-  const ni = new FakeNi();
+  const ni = new CodeRedNi();
   const message = dnsAnswer("big.example", [["198.51.100.1", 300], ["198.51.100.2", 300]]);
   const stream = Uint8Array.from([message.length >> 8, message.length & 0xff, ...message]);
   const segment = (flags: number, sequence: number, payload: Uint8Array) =>
@@ -248,7 +184,7 @@ Deno.test("codered: DNS over TCP counts, also in pieces and sent twice", () => {
 });
 
 Deno.test("codered: reverse look-ups in quick succession and zone transfers are told of", () => {
-  const ni = new FakeNi({ reverse_lookups: 5 });
+  const ni = new CodeRedNi({ reverse_lookups: 5 });
   const ask = (name: string, type: number) => {
     const message = dnsAnswer(name, []);
     message[2] = 1; // a query
@@ -267,7 +203,7 @@ Deno.test("codered: reverse look-ups in quick succession and zone transfers are 
 });
 
 Deno.test("codered: options that make no sense are refused with their name", () => {
-  assert.throws(() => new FakeNi({ per_second: 0 }), /option per_second/);
-  assert.throws(() => new FakeNi({ allow: ["198.51.100.0/33"] }), /198.51.100.0\/33/);
-  assert.throws(() => new FakeNi({ alow: [] }), /option alow is not known/);
+  assert.throws(() => new CodeRedNi({ per_second: 0 }), /option per_second/);
+  assert.throws(() => new CodeRedNi({ allow: ["198.51.100.0/33"] }), /198.51.100.0\/33/);
+  assert.throws(() => new CodeRedNi({ alow: [] }), /option alow is not known/);
 });

@@ -15,8 +15,17 @@ export interface FrameSpec {
   /** TCP flags; without them the frame is UDP. */
   readonly flags?: number;
   readonly sequence?: number;
+  readonly ttl?: number;
+  /** Hardware addresses. */
+  readonly sourceMac?: readonly number[];
+  readonly destinationMac?: readonly number[];
   readonly payload?: Uint8Array;
 }
+
+/** Hardware addresses that frames have when none are told: of the network and of the host. */
+export const NET_MAC: readonly number[] = [2, 0, 0, 0, 0, 1];
+/** As {@link NET_MAC}. */
+export const HOST_MAC: readonly number[] = [2, 0, 0, 0, 0, 2];
 
 /** An Ethernet frame, with checksums as they should be. */
 export function frame(spec: FrameSpec): Uint8Array<ArrayBuffer> {
@@ -30,20 +39,21 @@ export function frame(spec: FrameSpec): Uint8Array<ArrayBuffer> {
   const network = 14 + (six ? 40 : 20);
   const out = new Uint8Array(network + length);
   const view = new DataView(out.buffer);
-  out.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
+  out.set(spec.destinationMac ?? NET_MAC, 0);
+  out.set(spec.sourceMac ?? HOST_MAC, 6);
   if (six) {
     view.setUint16(12, 0x86dd);
     out[14] = 0x60;
     view.setUint16(18, length);
     out[20] = protocol;
-    out[21] = 64;
+    out[21] = spec.ttl ?? 64;
     out.set(source, 22);
     out.set(destination, 38);
   } else {
     view.setUint16(12, 0x0800);
     out[14] = 0x45;
     view.setUint16(16, 20 + length);
-    out[22] = 64;
+    out[22] = spec.ttl ?? 64;
     out[23] = protocol;
     out.set(source, 26);
     out.set(destination, 30);
@@ -97,4 +107,25 @@ export function dnsAnswer(
     ...question,
     ...records,
   ]);
+}
+
+/** Cuts an IPv4 frame into fragments at the offsets (in bytes of its payload). */
+export function fragmentsOf(
+  whole: Uint8Array,
+  ranges: readonly (readonly [start: number, end: number])[],
+  id = 7,
+): Uint8Array<ArrayBuffer>[] {
+  const size = whole.length - 34;
+  return ranges.map(([start, end]) => {
+    const out = new Uint8Array(34 + end - start);
+    out.set(whole.subarray(0, 34));
+    out.set(whole.subarray(34 + start, 34 + end), 34);
+    const view = new DataView(out.buffer);
+    view.setUint16(16, out.length - 14);
+    view.setUint16(18, id);
+    view.setUint16(20, (start >> 3) | (end < size ? 0x2000 : 0));
+    view.setUint16(24, 0);
+    view.setUint16(24, finishChecksum(addWords(0, out, 14, 34)));
+    return out;
+  });
 }

@@ -135,7 +135,10 @@ Deno.test("any pieces and any garbage: the same, and no throw", () => {
       const one = connect(new HttpScanner(), 80, fakeNi({}));
       for (const byte of all) one.send(true, Uint8Array.of(byte));
       assert.deepEqual(one.signatures, whole.signatures);
-      if (!one.released) assert.deepEqual(one.received(true), whole.received(true));
+      assert.equal(one.killed, whole.killed);
+      // What had gone on before a connection is ended depends on the pieces.
+      if (one.released || one.killed) return;
+      assert.deepEqual(one.received(true), whole.received(true));
     }),
     { numRuns: 400 },
   );
