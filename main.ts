@@ -93,6 +93,26 @@ const verbs: readonly Verb[] = [
     load: () => import("./lib/cli/alerts.ts"),
   },
   {
+    name: "slow",
+    summary: "let a host begin few connections a second",
+    load: async () => ({ register: (await import("./lib/cli/contain.ts")).registerSlow }),
+  },
+  {
+    name: "filter",
+    summary: "let a host reach named destinations alone",
+    load: async () => ({ register: (await import("./lib/cli/contain.ts")).registerFilter }),
+  },
+  {
+    name: "block",
+    summary: "let a host reach nothing",
+    load: async () => ({ register: (await import("./lib/cli/contain.ts")).registerBlock }),
+  },
+  {
+    name: "allow",
+    summary: "let a host go that was slowed, filtered or blocked",
+    load: async () => ({ register: (await import("./lib/cli/contain.ts")).registerAllow }),
+  },
+  {
     name: "scanners",
     summary: "show scanners and bring bundles of them to NIs",
     load: () => import("./lib/cli/scanners.ts"),
