@@ -4,7 +4,7 @@
  * @module
  */
 import { ipFromBytes } from "../../net/ip.ts";
-import { type Packet, PROTOCOL, u16 } from "../../net/packet.ts";
+import { type Packet, PROTOCOL, u32 } from "../../net/packet.ts";
 import { flowId } from "../flow_id.ts";
 
 /** One end, for people and scanners. */
@@ -15,56 +15,62 @@ export interface End {
 
 /** Both ends, kept as bytes: most are never looked at. */
 export class ConnectionEnds {
-  /** Client's address, server's address, client's port, server's port. */
+  /** Client's address, server's address. */
   readonly #bytes: Uint8Array;
   readonly #size: number;
+  readonly #clientPort: number;
+  readonly #serverPort: number;
+  /** The addresses' last 32 bits, which of IPv4 are all. */
+  readonly #client: number;
+  readonly #server: number;
 
   constructor(p: Packet, fromClient: boolean) {
     const size = p.addressLength;
-    const bytes = new Uint8Array(2 * size + 4);
+    const bytes = new Uint8Array(2 * size);
     const [client, server] = fromClient ? [0, size] : [size, 0];
     bytes.set(p.data.subarray(p.addresses, p.addresses + size), client);
     bytes.set(p.data.subarray(p.addresses + size, p.addresses + 2 * size), server);
     const [clientPort, serverPort] = fromClient
       ? [p.sourcePort, p.destinationPort]
       : [p.destinationPort, p.sourcePort];
-    bytes[2 * size] = clientPort >> 8;
-    bytes[2 * size + 1] = clientPort & 0xff;
-    bytes[2 * size + 2] = serverPort >> 8;
-    bytes[2 * size + 3] = serverPort & 0xff;
     this.#bytes = bytes;
     this.#size = size;
+    this.#clientPort = clientPort;
+    this.#serverPort = serverPort;
+    this.#client = u32(bytes, size - 4);
+    this.#server = u32(bytes, 2 * size - 4);
   }
 
   /** Whether a packet is between these ends, in either direction. */
   are(p: Packet): boolean {
     const size = this.#size;
     if (p.addressLength !== size) return false;
-    const [clientPort, serverPort] = [this.clientPort, this.serverPort];
+    const source = u32(p.data, p.addresses + size - 4);
+    const destination = u32(p.data, p.addresses + 2 * size - 4);
+    const { sourcePort, destinationPort } = p;
     if (
-      p.sourcePort === clientPort && p.destinationPort === serverPort && this.#match(p, 0, size)
-    ) {
-      return true;
-    }
-    return p.sourcePort === serverPort && p.destinationPort === clientPort &&
-      this.#match(p, size, 0);
+      source === this.#client && destination === this.#server &&
+      sourcePort === this.#clientPort && destinationPort === this.#serverPort
+    ) return size === 4 || this.#match(p, 0, size);
+    return source === this.#server && destination === this.#client &&
+      sourcePort === this.#serverPort && destinationPort === this.#clientPort &&
+      (size === 4 || this.#match(p, size, 0));
   }
 
   /** Whether a packet between these ends is the client's. */
   fromClient(p: Packet): boolean {
-    const [clientPort, serverPort] = [this.clientPort, this.serverPort];
-    if (clientPort !== serverPort) return p.sourcePort === clientPort;
+    if (this.#clientPort !== this.#serverPort) return p.sourcePort === this.#clientPort;
     return this.#match(p, 0, this.#size);
   }
 
   /** The client's port. */
   get clientPort(): number {
-    return u16(this.#bytes, 2 * this.#size);
+    return this.#clientPort;
   }
 
   /** The server's port. */
   get serverPort(): number {
-    return u16(this.#bytes, 2 * this.#size + 2);
+    return this.#serverPort;
   }
 
   /** Both, as text. */
