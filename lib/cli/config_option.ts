@@ -4,7 +4,8 @@
  * @module
  */
 import { Option } from "commander";
-import { type Config, ConfigError, loadConfig } from "../controller/config.ts";
+import { ConfigError } from "../config/yaml.ts";
+import { type Config, loadConfig } from "../controller/config.ts";
 import { CliError, EXIT } from "./exit.ts";
 
 /** `-c, --config FILE`; without it DIAPER_CONFIG, and without that the default file. */

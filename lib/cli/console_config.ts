@@ -6,7 +6,7 @@
 import { Option } from "commander";
 import { type ConsoleConfig, consoleSchema, DEFAULT_CONSOLE_CONFIG } from "../admin/config.ts";
 import { parseRegistry, type Peer, RegistryError } from "../admin/registry.ts";
-import { ConfigError, parseYaml } from "../controller/yaml_file.ts";
+import { ConfigError, parseYaml } from "../config/yaml.ts";
 import { CliError, EXIT } from "./exit.ts";
 
 /** `-c, --config FILE`; without it DIAPER_CONSOLE_CONFIG, and without that the default file. */

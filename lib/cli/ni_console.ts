@@ -11,7 +11,7 @@ import { NiSide, type Outcome } from "../admin/ni_side.ts";
 import { partEvent } from "../admin/packets.ts";
 import { type AlertSpool, openSpool } from "../admin/spool.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
-import { ConfigError, parseYaml } from "../controller/yaml_file.ts";
+import { ConfigError, parseYaml } from "../config/yaml.ts";
 import type { PreventRule } from "../ni/kernel.ts";
 import { newKeyPair, publicKeyOf } from "../sys/ssh.ts";
 import { KEY_TYPE } from "../sys/ssh_key.ts";

@@ -1,88 +1,241 @@
 /**
- * The main thread of an inline NI: signals and output.
+ * The main thread of an inline NI: signals, configuration, control socket and output. Frames are the worker's.
  *
  * @module
  */
+import type { InlineSettings } from "../ni/inline.ts";
+import { type NiOrderLine, orderLine } from "../ni/orders.ts";
 import type { NiNews, NiOrder } from "../ni/worker.ts";
 import { libc } from "../sys/libc.ts";
 import { startWorker } from "../sys/runtime.ts";
 import { notifySystemd } from "../sys/systemd.ts";
-import { unixPair } from "../sys/unix_socket.ts";
+import { sendUnix, unixPair } from "../sys/unix_socket.ts";
 import { daemonLog } from "./daemon_log.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { NiConsole, ownAddressRules, readNiConsole } from "./ni_console.ts";
+import { NiControl } from "./ni_control.ts";
+import type { NiSettings } from "./ni_settings.ts";
+import { inlineSummary } from "./ni_text.ts";
 import { printMessage } from "./output.ts";
+
+/** How an NI is run. */
+export interface InlineRun {
+  /** Every frame comes to user space. */
+  readonly userSpace: boolean;
+  /** Prints an event. */
+  readonly show: (event: Readonly<Record<string, unknown>>) => void;
+  /** What it is told about its console; undefined: there is none. */
+  readonly consoleFile: string | undefined;
+  /** Reads the configuration anew; undefined: there is none. @throws {CliError} */
+  readonly again: (() => NiSettings) | undefined;
+}
+
+type Status = Record<string, unknown>;
 
 /**
  * Runs an NI until a signal ends it.
  *
- * @param show prints an event.
- * @param consoleFile what it is told about its console; without it there is none.
  * @throws {CliError} without root, or when it cannot stand between the interfaces.
  */
-export async function runInline(
-  options: NiOrder["options"],
-  show: (event: Readonly<Record<string, unknown>>) => void,
-  consoleFile?: string,
-): Promise<void> {
+export async function runInline(settings: NiSettings, run: InlineRun): Promise<void> {
   if (Deno.uid() !== 0) {
     throw new CliError(EXIT.NOT_PERMITTED, "an inline NI needs root", "sudo diaper ni");
   }
-  const log = daemonLog();
-  const consoleConfig = consoleFile === undefined ? undefined : readNiConsole(consoleFile);
-  const started = new Date().toISOString();
-  const console = consoleConfig === undefined ? undefined : new NiConsole(consoleConfig, {
-    apply: () => Promise.reject(new Error("this NI cannot change its scanners while it runs")),
-    status: () => ({ host: options.host, net: options.net, pid: Deno.pid, started_at: started }),
-    order: undefined,
-    configure: undefined,
-    log: (level, text) => log[level]("{text}", { text }),
-  });
-  const withOwn = consoleConfig === undefined
-    ? options
-    : { ...options, prevent: [...options.prevent, ...ownAddressRules()] };
-  const [ours, theirs] = unixPair("stream");
-  const worker = startWorker("ni");
-  let open = true;
-  const stop = () => {
-    if (!open) return;
-    open = false;
-    notifySystemd("STOPPING=1");
-    libc.close(ours);
-  };
-  const status = () => {
-    if (open) libc.write(ours, Uint8Array.of(0x73), 1);
-  };
-  const signals = [["SIGTERM", stop], ["SIGINT", stop], ["SIGUSR2", status]] as const;
-  for (const [signal, handler] of signals) Deno.addSignalListener(signal, handler);
-  try {
-    const last = await new Promise<Record<string, unknown>>((resolve, reject) => {
-      worker.onerror = (event) => {
+  const last = await new InlineDaemon(settings, run).run();
+  for (const line of inlineSummary(last)) printMessage(line);
+}
+
+class InlineDaemon {
+  readonly #log = daemonLog();
+  readonly #settings: NiSettings;
+  readonly #run: InlineRun;
+  readonly #worker = startWorker("ni");
+  readonly #pair = unixPair("stream");
+  readonly #started = new Date().toISOString();
+  readonly #answers = new Map<number, (answer: Status | string | undefined) => void>();
+  #id = 0;
+  #stopping = false;
+  /** Orders go one after the other, also when one has to wait for room. */
+  #sending: Promise<void> = Promise.resolve();
+  #control: NiControl | undefined;
+  #console: NiConsole | undefined;
+  #reloaded: string | undefined;
+
+  constructor(settings: NiSettings, run: InlineRun) {
+    this.#settings = settings;
+    this.#run = run;
+  }
+
+  /** Runs to the end. @returns the last counters. */
+  async run(): Promise<Status> {
+    this.#console = this.#openConsole();
+    const stop = () => this.#stop();
+    const status = () => void this.#status().then((s) => printMessage(JSON.stringify(s)));
+    const reload = () =>
+      void this.#reload().catch((error) =>
+        this.#log.error("not loaded, nothing was changed: {why}", { why: String(error.message) })
+      );
+    const signals = [
+      ["SIGTERM", stop],
+      ["SIGINT", stop],
+      ["SIGUSR2", status],
+      ["SIGHUP", reload],
+    ] as const;
+    for (const [signal, handler] of signals) Deno.addSignalListener(signal, handler);
+    try {
+      return await this.#serve();
+    } finally {
+      for (const [signal, handler] of signals) Deno.removeSignalListener(signal, handler);
+      this.#control?.close();
+      await this.#console?.stop();
+      this.#worker.terminate();
+      this.#stopping = true;
+      for (const fd of this.#pair) libc.close(fd);
+    }
+  }
+
+  async #serve(): Promise<Status> {
+    const { links } = this.#settings;
+    if (links === undefined) throw new TypeError("An inline NI has links");
+    const { userSpace } = this.#run;
+    const { reconstruct } = this.#settings;
+    const options = { ...this.#inForce(this.#settings), links, userSpace, reconstruct };
+    return await new Promise<Status>((resolve, reject) => {
+      this.#worker.onerror = (event) => {
         event.preventDefault();
         reject(new CliError(EXIT.FAILED, `the NI kernel failed: ${event.message}`));
       };
-      worker.onmessage = ({ data }: MessageEvent<NiNews>) => {
+      this.#worker.onmessage = ({ data }: MessageEvent<NiNews>) => {
         if (data.news === "event") {
-          console?.event(data.event);
-          show(data.event);
-        } else if (data.news === "log") log[data.level]("{text}", { text: data.text });
-        else if (data.news === "status") printMessage(JSON.stringify(data.status));
+          this.#console?.event(data.event);
+          this.#run.show(data.event);
+        } else if (data.news === "log") this.#log[data.level]("{text}", { text: data.text });
+        else if (data.news === "status") this.#answer(data.id, data.status);
+        else if (data.news === "reloaded") this.#answer(data.id, data.problem);
         else if (data.news === "stopped") resolve(data.status);
         else if (data.news === "failed") reject(new CliError(EXIT.FAILED, data.message, data.next));
-        else {
-          log.info("NI between {host} and {net}", { host: options.host, net: options.net });
-          notifySystemd("READY=1");
-          console?.start().catch(reject);
-        }
+        else this.#ready(reject);
       };
-      worker.postMessage({ options: withOwn, wake: theirs } satisfies NiOrder);
+      this.#worker.postMessage({ options, wake: this.#pair[1] } satisfies NiOrder);
     });
-    printMessage(JSON.stringify(last));
-  } finally {
-    for (const [signal, handler] of signals) Deno.removeSignalListener(signal, handler);
-    worker.terminate();
-    await console?.stop();
-    stop();
-    libc.close(theirs);
   }
+
+  #ready(failed: (error: unknown) => void): void {
+    const { links, runDir } = this.#settings;
+    try {
+      this.#control = new NiControl(runDir, controlName(links), {
+        status: () => this.#status(),
+        reload: async () => {
+          await this.#reload();
+          return {};
+        },
+      });
+    } catch (error) {
+      failed(error);
+      return;
+    }
+    if (links !== undefined && "attach" in links) {
+      this.#log.info("NI before {attach}", links);
+    } else this.#log.info("NI between {host} and {net}", links ?? {});
+    notifySystemd("READY=1");
+    this.#console?.start().catch(failed);
+  }
+
+  #openConsole(): NiConsole | undefined {
+    const { consoleFile } = this.#run;
+    if (consoleFile === undefined) return undefined;
+    return new NiConsole(readNiConsole(consoleFile), {
+      apply: () => Promise.reject(new Error("this NI cannot change its scanners while it runs")),
+      status: () => ({
+        ...this.#settings.links,
+        pid: Deno.pid,
+        started_at: this.#started,
+      }),
+      order: undefined,
+      configure: undefined,
+      log: (level, text) => this.#log[level]("{text}", { text }),
+    });
+  }
+
+  /** What of the settings the worker is told. */
+  #inForce({ prevent, scanners, hostNetworks, onExit }: NiSettings): InlineSettings {
+    // With a console there is a way to this machine, which must not lead through its own ports.
+    const own = this.#console === undefined ? [] : ownAddressRules();
+    return { prevent: [...prevent, ...own], scanners, hostNetworks, onExit };
+  }
+
+  /** Counters, with what does not come from the worker. */
+  async #status(): Promise<Status> {
+    const counters = await this.#ask((id) => ({ order: "status", id }));
+    return {
+      links: this.#settings.links,
+      pid: Deno.pid,
+      started_at: this.#started,
+      reloaded_at: this.#reloaded ?? null,
+      ...(counters as Status),
+    };
+  }
+
+  async #reload(): Promise<void> {
+    const { again } = this.#run;
+    if (again === undefined) {
+      throw new CliError(EXIT.USAGE, "it was started without a configuration", "give --config");
+    }
+    const settings = again();
+    const fixed = (s: NiSettings) => JSON.stringify([s.links, s.runDir, s.reconstruct]);
+    if (fixed(settings) !== fixed(this.#settings)) {
+      throw new CliError(
+        EXIT.INVALID,
+        "links, run_dir and reconstruct cannot be changed while it runs",
+        "stop it and start it again",
+      );
+    }
+    const problem = await this.#ask((id) => ({
+      order: "reload",
+      id,
+      settings: this.#inForce(settings),
+    }));
+    if (typeof problem === "string") throw new CliError(EXIT.INVALID, problem);
+    this.#reloaded = new Date().toISOString();
+    this.#log.info("configuration loaded: {prevent} prevent rules, scanners {scanners}", {
+      prevent: settings.prevent.length,
+      scanners: [...settings.scanners.keys()].join(", ") || "none",
+    });
+  }
+
+  #ask(order: (id: number) => NiOrderLine): Promise<Status | string | undefined> {
+    const id = ++this.#id;
+    return new Promise((resolve) => {
+      this.#answers.set(id, resolve);
+      this.#sending = this.#sending.then(() => this.#send(orderLine(order(id))));
+    });
+  }
+
+  #answer(id: number, answer: Status | string | undefined): void {
+    this.#answers.get(id)?.(answer);
+    this.#answers.delete(id);
+  }
+
+  async #send(line: string): Promise<void> {
+    const bytes = new TextEncoder().encode(line);
+    for (let at = 0; at < bytes.length && !this.#stopping;) {
+      const n = sendUnix(this.#pair[0], bytes.subarray(at));
+      if (n === -2) return; // the worker has ended: its last news tells why
+      if (n > 0) at += n;
+      // Room comes with the worker's next look, which is a round of its poll set away.
+      else await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  #stop(): void {
+    if (this.#stopping) return;
+    notifySystemd("STOPPING=1");
+    this.#sending = this.#sending.then(() => this.#send(orderLine({ order: "stop" })));
+  }
+}
+
+/** The name of an NI's control socket: that of the interface on the host's side. */
+function controlName(links: NiSettings["links"]): string {
+  if (links === undefined) return "ni";
+  return `ni-${"attach" in links ? links.attach : links.host}`;
 }

@@ -16,7 +16,7 @@ import {
 } from "../admin/bundle.ts";
 import type { PushNews } from "../admin/rollouts.ts";
 import type { Rollout } from "../admin/state.ts";
-import { ConfigError, parseYaml } from "../controller/yaml_file.ts";
+import { ConfigError, parseYaml } from "../config/yaml.ts";
 import { builtInScanners } from "../ni/catalogue.ts";
 import { frameFilter } from "../ni/rights.ts";
 import { FilterError } from "../sys/libpcap.ts";

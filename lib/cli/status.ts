@@ -7,7 +7,8 @@ import type { Command } from "commander";
 import { configOption, readConfig } from "./config_option.ts";
 import { askForOne } from "./control_client.ts";
 import { type DaemonStatus, readStatus } from "./daemon_data.ts";
-import { EXIT } from "./exit.ts";
+import { CliError, EXIT } from "./exit.ts";
+import { askNis, niJson, niLines } from "./ni_status.ts";
 import { bytesText, durationText, printJson, printLine, style, visible } from "./output.ts";
 
 /** Something that is not as it should be. A `failure` keeps pinholes from being opened or closed. */
@@ -26,7 +27,9 @@ interface StatusOptions {
 /** Adds the verb. */
 export function register(parent: Command): void {
   parent.command("status")
-    .description("Show who guards this host, since when, and what is not well.")
+    .description(
+      "Show who guards this host, since when, what is not well, and what NIs have counted.",
+    )
     .addOption(configOption())
     .option("--json", "print one JSON object")
     .addHelpText(
@@ -38,10 +41,31 @@ export function register(parent: Command): void {
 
 async function show(options: StatusOptions): Promise<void> {
   const { config, file } = readConfig(options.config);
-  const status = readStatus(await askForOne(config, { op: "status" }));
+  const nis = await askNis(config);
+  if (nis.some(({ failed }) => failed !== undefined)) Deno.exitCode = EXIT.FAILED;
+  const answer = await askForOne(config, { op: "status" }).catch((error) => {
+    // Where an NI runs, nobody need guard the host as well.
+    if (nis.length > 0 && error instanceof CliError && error.code === EXIT.UNREACHABLE) return;
+    throw error;
+  });
+  if (answer === undefined) {
+    if (options.json === true) printJson({ ni: nis.map(niJson) });
+    else for (const line of nis.flatMap(niLines)) printLine(line);
+    return;
+  }
+  const status = readStatus(answer);
   const health = healthOf(status, await modifiedAt(status.policy?.file));
-  if (options.json === true) printJson({ ...status, config: file, health });
-  else for (const line of statusLines(status, health, Date.now())) printLine(line);
+  if (options.json === true) {
+    printJson({
+      ...status,
+      config: file,
+      health,
+      ...(nis.length > 0 ? { ni: nis.map(niJson) } : {}),
+    });
+  } else {
+    const lines = statusLines(status, health, Date.now());
+    for (const line of [...lines, ...nis.flatMap(niLines)]) printLine(line);
+  }
   if (health.some((p) => p.severity === "failure")) Deno.exitCode = EXIT.FAILED;
 }
 

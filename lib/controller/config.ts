@@ -4,22 +4,18 @@
  * @module
  */
 import { z } from "zod";
-import { type IpRange, parseIp, prefixRange } from "../net/ip.ts";
+import {
+  absolutePath,
+  duration,
+  durationOrNone,
+  interfaceName,
+  prefixText,
+} from "../config/values.ts";
+import { ConfigError, parseYaml, unreadable } from "../config/yaml.ts";
 import type { Protocol } from "../pinhole/pinhole.ts";
-import { ConfigError, parseYaml } from "./yaml_file.ts";
 
 /** Where the configuration is looked for when none is named. */
 export const DEFAULT_CONFIG = "/etc/diaper/diaper.yaml";
-
-const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400 };
-
-const duration = z.string().regex(/^([1-9][0-9]{0,8})(s|m|h|d)$/, {
-  error: 'expected a time such as "30s", "10m", "1h" or "7d"',
-}).transform((text) => Number(text.slice(0, -1)) * (UNITS[text.slice(-1)] as number));
-
-const durationOrNone = z.union([z.literal("0s").transform(() => 0), duration]);
-
-const absolutePath = z.string().regex(/^\/[^\0]*$/, { error: "expected an absolute path" });
 
 const accountName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$/, {
   error: "expected the name of an account",
@@ -52,26 +48,6 @@ const endpoint = endpointText.transform(parseEndpoint);
 const ipv4 = z.ipv4({ error: "expected an IPv4 address" });
 
 const prefix4 = z.cidrv4({ error: 'expected a prefix such as "10.0.0.0/8"' });
-
-const prefixText = z.string().refine((text) => parsePrefix(text) !== undefined, {
-  error: 'expected an address or prefix such as "192.0.2.0/24"',
-});
-
-/** A prefix or an address as a range; undefined when it is none. */
-export function parsePrefix(text: string): IpRange | undefined {
-  const [address = "", length, more] = text.split("/");
-  const ip = parseIp(address);
-  if (ip === undefined || more !== undefined) return undefined;
-  const longest = ip.family === 4 ? 32 : 128;
-  if (length === undefined) return prefixRange(ip, longest);
-  return /^[0-9]{1,3}$/.test(length) && Number(length) <= longest
-    ? prefixRange(ip, Number(length))
-    : undefined;
-}
-
-const interfaceName = z.string().regex(/^[A-Za-z0-9_.@-]{1,15}$/, {
-  error: "expected the name of a network interface",
-});
 
 const schema = z.strictObject({
   policy: absolutePath.default("/etc/diaper/site.policy"),
@@ -174,8 +150,6 @@ const schema = z.strictObject({
 /** A checked configuration; times in seconds. */
 export type Config = z.infer<typeof schema>;
 
-export { ConfigError, type ConfigProblem } from "./yaml_file.ts";
-
 /**
  * Reads a configuration.
  *
@@ -201,7 +175,6 @@ export function loadConfig(file: string | undefined): { config: Config; file: st
     if (file === undefined && error instanceof Deno.errors.NotFound) {
       return { config: schema.parse({}), file: path };
     }
-    const why = error instanceof Error ? error.message : String(error);
-    throw new ConfigError([{ file: path, line: 1, column: 1, message: `cannot be read: ${why}` }]);
+    throw unreadable(path, error);
   }
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { cageCommand } from "../sys/cage.ts";
+import { cageCommand, cageProgram } from "../sys/cage.ts";
 import { mailTexts } from "./mail_texts.ts";
 import type { ScannerRights } from "./rights.ts";
 
@@ -13,6 +13,7 @@ export const USUAL_RIGHTS: ScannerRights = {
   read: [],
   contain: [],
   injections: [],
+  services: {},
   alertsPerMinute: 60,
   memory: 512 * 1024 * 1024,
   cpu: 80,
@@ -76,6 +77,15 @@ export function usualRights(name: string): ScannerRights | undefined {
   return { ...USUAL_RIGHTS, ...rights };
 }
 
+/** What runs as a scanner: one of Diaper's, or a program with arguments and files that it may read. */
+export type ScannerProgram =
+  | { readonly builtIn: string }
+  | {
+    readonly path: string;
+    readonly arguments: readonly string[];
+    readonly files: readonly string[];
+  };
+
 /**
  * The command that starts a scanner of Diaper's in its cage.
  *
@@ -83,4 +93,22 @@ export function usualRights(name: string): ScannerRights | undefined {
  */
 export function scannerCommand(name: string, rights: ScannerRights, place: number): string[] {
   return cageCommand(name, rights.memory, place);
+}
+
+/** Gives each scanner of an NI a user of its own, the same one as long as it is known. */
+export class ScannerPlaces {
+  readonly #places = new Map<string, number>();
+
+  /** The command that starts a scanner in its cage. */
+  command(name: string, program: ScannerProgram, rights: ScannerRights): string[] {
+    let place = this.#places.get(name);
+    if (place === undefined) {
+      const taken = new Set(this.#places.values());
+      for (place = 0; taken.has(place);) place++;
+      this.#places.set(name, place);
+    }
+    return "builtIn" in program
+      ? scannerCommand(program.builtIn, rights, place)
+      : cageProgram(program, rights.memory, place);
+  }
 }

@@ -30,13 +30,20 @@ export interface ScanRule {
 export interface FastPathRules {
   readonly prevent: readonly (readonly BpfInstruction[])[];
   readonly scan: readonly ScanRule[];
+  /** Frames that go their own way meet no other filter of traffic control (see tap_ports.ts). */
+  readonly last?: boolean;
 }
 
-/** One port: its interface, the other port's, and the cable to user space. */
+/** One port: its interface, where its frames go on, and the cable to user space. */
 export interface FastPathPort {
   readonly index: number;
-  readonly peer: number;
+  /** The other port's interface; "own": their own way, from which the program has not taken them. */
+  readonly peer: number | "own";
   readonly cable: number;
+  /** Frames that the interface receives, or those that it sends. */
+  readonly hook?: "ingress" | "egress";
+  /** Frames with this mark have been decided about and go their own way, without it. */
+  readonly mark?: number;
 }
 
 /** Frames and bytes. */
@@ -45,22 +52,34 @@ export interface Count {
   readonly bytes: number;
 }
 
+/** Rules that are ready to be put in force, or not. */
+export interface PreparedRules {
+  commit(): void;
+  discard(): void;
+}
+
 const TC_ACT_SHOT = 2;
+/** What a program answers for frames that go their own way: to the next filter, or past all of them. */
+const TCX_NEXT = -1;
+const TCX_PASS = 0;
 /** Entries of the counters: forwarded, to user space, then one for each prevent rule. */
 const FORWARDED = 0;
 const SCANNED = 1;
 const PREVENTED = 2;
 /** Offset of `len` in struct __sk_buff. */
 const SKB_LEN = 0;
+const SKB_MARK = 8;
 const KEY = -80;
 
 /** The program of one port. */
 export class FastPath {
   readonly #port: FastPathPort;
-  readonly #counters: number;
-  readonly #rules: number;
+  #counters: number;
+  #rules: readonly (readonly BpfInstruction[])[];
   readonly #link: number;
   #program: number;
+  /** What was counted before the counters were made anew, by their entry. */
+  readonly #before = new Map<number, Count>();
 
   /**
    * @throws {SystemError} in kernels that cannot attach programs so (before 6.6), or without the right to.
@@ -68,36 +87,65 @@ export class FastPath {
    */
   constructor(port: FastPathPort, rules: FastPathRules) {
     this.#port = port;
-    this.#rules = rules.prevent.length;
-    this.#counters = createMap(MAP_TYPE.ARRAY, 4, 16, PREVENTED + rules.prevent.length);
+    this.#rules = rules.prevent;
+    this.#counters = countersFor(rules);
     try {
-      this.#program = loadClassifier(this.#build(rules));
+      this.#program = loadClassifier(this.#build(rules, this.#counters));
     } catch (error) {
       libc.close(this.#counters);
       throw error;
     }
     try {
-      this.#link = linkIngress(this.#program, port.index);
+      this.#link = linkIngress(this.#program, port.index, port.hook);
     } catch (error) {
       this.#release();
       throw error;
     }
   }
 
-  /** Puts other rules in force. The number of prevent rules stays. @throws as the constructor. */
+  /** Puts other rules in force. @throws as {@link prepare}. */
   replace(rules: FastPathRules): void {
-    if (rules.prevent.length !== this.#rules) {
-      throw new RangeError(`Cannot change ${this.#rules} prevent rules to ${rules.prevent.length}`);
-    }
-    const program = loadClassifier(this.#build(rules));
+    this.prepare(rules).commit();
+  }
+
+  /**
+   * Gets other rules ready, and changes nothing yet. Counters of prevent rules begin anew when there are others.
+   *
+   * @throws {ProgramRefused} when they make a program that the kernel does not take.
+   */
+  prepare(rules: FastPathRules): PreparedRules {
+    const anew = rules.prevent !== this.#rules;
+    const counters = anew ? countersFor(rules) : this.#counters;
+    let program: number;
     try {
-      replaceLinked(this.#link, program);
+      program = loadClassifier(this.#build(rules, counters));
     } catch (error) {
-      libc.close(program);
+      if (anew) libc.close(counters);
       throw error;
     }
-    libc.close(this.#program);
-    this.#program = program;
+    const discard = () => {
+      libc.close(program);
+      if (anew) libc.close(counters);
+    };
+    return {
+      discard,
+      commit: () => {
+        try {
+          replaceLinked(this.#link, program);
+        } catch (error) {
+          discard();
+          throw error;
+        }
+        libc.close(this.#program);
+        this.#program = program;
+        if (!anew) return;
+        // Nobody counts there any more.
+        for (const entry of [FORWARDED, SCANNED]) this.#before.set(entry, this.#count(entry));
+        libc.close(this.#counters);
+        this.#counters = counters;
+        this.#rules = rules.prevent;
+      },
+    };
   }
 
   /** Frames that went straight to the other port. */
@@ -131,15 +179,18 @@ export class FastPath {
     new DataView(key.buffer).setUint32(0, entry, true);
     const value = new DataView(new ArrayBuffer(16));
     lookupMap(this.#counters, key, new Uint8Array(value.buffer));
+    const before = this.#before.get(entry);
     return {
-      frames: Number(value.getBigUint64(0, true)),
-      bytes: Number(value.getBigUint64(8, true)),
+      frames: Number(value.getBigUint64(0, true)) + (before?.frames ?? 0),
+      bytes: Number(value.getBigUint64(8, true)) + (before?.bytes ?? 0),
     };
   }
 
-  #build(rules: FastPathRules): Uint8Array<ArrayBuffer> {
+  #build(rules: FastPathRules, counters: number): Uint8Array<ArrayBuffer> {
     const out = new EbpfAssembler();
     out.aluRegister(ALU.MOV, 6, 1);
+    const { mark, peer, cable } = this.#port;
+    if (mark !== undefined) out.load(4, 1, 6, SKB_MARK).jump32(JUMP.EQ, 1, mark, "decided");
     rules.prevent.forEach((program, i) => {
       addClassic(out, program, `p${i}_`, `drop${i}`, `prevent${i + 1}`);
       out.label(`prevent${i + 1}`);
@@ -154,28 +205,61 @@ export class FastPath {
       if (within.length === 0) out.label(`within${i}_0`);
       out.label(`scan${i + 1}`);
     });
-    this.#redirect(out, FORWARDED, this.#port.peer);
+    if (peer === "own") {
+      this.#addCount(out, counters, FORWARDED);
+      out.alu(ALU.MOV, 0, rules.last === true ? TCX_PASS : TCX_NEXT).exit();
+    } else this.#redirect(out, counters, FORWARDED, peer);
     out.label("scan");
-    this.#redirect(out, SCANNED, this.#port.cable);
+    this.#redirect(out, counters, SCANNED, cable);
+    if (mark !== undefined) {
+      out.label("decided").alu(ALU.MOV, 1, 0).store(4, 6, SKB_MARK, 1);
+      out.alu(ALU.MOV, 0, rules.last === true ? TCX_PASS : TCX_NEXT).exit();
+    }
     rules.prevent.forEach((_, i) => {
       out.label(`drop${i}`);
-      this.#addCount(out, PREVENTED + i);
+      this.#addCount(out, counters, PREVENTED + i);
       out.alu(ALU.MOV, 0, TC_ACT_SHOT).exit();
     });
     return out.bytes();
   }
 
-  #redirect(out: EbpfAssembler, counter: number, index: number): void {
-    this.#addCount(out, counter);
+  #redirect(out: EbpfAssembler, counters: number, counter: number, index: number): void {
+    this.#addCount(out, counters, counter);
     out.alu(ALU.MOV, 1, index).alu(ALU.MOV, 2, 0).call(HELPER.REDIRECT).exit();
   }
 
-  #addCount(out: EbpfAssembler, counter: number): void {
+  #addCount(out: EbpfAssembler, counters: number, counter: number): void {
     out.storeConstant(4, 10, KEY, counter);
-    out.loadMap(1, this.#counters).aluRegister(ALU.MOV, 2, 10).alu(ALU.ADD, 2, KEY);
+    out.loadMap(1, counters).aluRegister(ALU.MOV, 2, 10).alu(ALU.ADD, 2, KEY);
     out.call(HELPER.MAP_LOOKUP).jump(JUMP.EQ, 0, 0, `counted${counter}`);
     out.alu(ALU.MOV, 1, 1).atomicAdd(0, 0, 1);
     out.load(4, 1, 6, SKB_LEN).atomicAdd(0, 8, 1);
     out.label(`counted${counter}`);
   }
+}
+
+/**
+ * Marks every frame that an interface receives and has it received by another interface instead.
+ *
+ * @param from index of the one, `to` of the other.
+ * @returns descriptors; it is over when they are closed.
+ */
+export function injectInto(from: number, to: number, mark: number): number[] {
+  const out = new EbpfAssembler();
+  out.alu(ALU.MOV, 2, mark).store(4, 1, SKB_MARK, 2);
+  out.alu(ALU.MOV, 1, to).alu(ALU.MOV, 2, BPF_F_INGRESS).call(HELPER.REDIRECT).exit();
+  const program = loadClassifier(out.bytes());
+  try {
+    return [linkIngress(program, from), program];
+  } catch (error) {
+    libc.close(program);
+    throw error;
+  }
+}
+
+/** Of bpf_redirect: the frame is received there, not sent. */
+const BPF_F_INGRESS = 1;
+
+function countersFor(rules: FastPathRules): number {
+  return createMap(MAP_TYPE.ARRAY, 4, 16, PREVENTED + rules.prevent.length);
 }

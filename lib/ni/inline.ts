@@ -8,25 +8,40 @@ import { EPOLL, type Poller } from "../sys/epoll.ts";
 import { type InterfaceState, readInterface, setInterfaceUp } from "../sys/interfaces.ts";
 import { E, SystemError } from "../sys/libc.ts";
 import { PacketSocket, SendQueue } from "../sys/packet_socket.ts";
-import { createVeth, deleteLink, forwardAll, stopForwarding } from "../sys/rtnetlink.ts";
-import { FastPath, type FastPathRules } from "./fast_path.ts";
+import { deleteLink, forwardAll, stopForwarding } from "../sys/rtnetlink.ts";
+import { ProgramRefused } from "../sys/bpf.ts";
+import { type Count, FastPath, type FastPathRules, type PreparedRules } from "./fast_path.ts";
 import { type Direction, FrameRef } from "./frame.ts";
-import { NiKernel, type PreventRule } from "./kernel.ts";
-import type { ScannerRights } from "./rights.ts";
-import { ScannerHost } from "./scanner_host.ts";
+import { type KernelPlan, NiKernel, type PreventRule } from "./kernel.ts";
+import { ScannerHost, type ScannerSpec } from "./scanner_host.ts";
+import {
+  closeHeld,
+  makeCable,
+  openTap,
+  type PortParts,
+  setTapUnderneath,
+  silence,
+} from "./tap_ports.ts";
 
 /** What the wire does when the NI kernel is gone. */
 export type OnExit = "open" | "closed";
 
-/** How an NI is to stand between two interfaces. */
-export interface InlineOptions {
-  /** Interface to the host, and to the network. */
-  readonly host: string;
-  readonly net: string;
+/** Between two interfaces, to the host and to the network; or before one that leads to the host. */
+export type NiLinks =
+  | { readonly host: string; readonly net: string }
+  | { readonly attach: string };
+
+/** What can be changed while an NI runs. */
+export interface InlineSettings {
   readonly prevent: readonly PreventRule[];
-  readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
+  readonly scanners: ReadonlyMap<string, ScannerSpec>;
   readonly hostNetworks: readonly string[];
   readonly onExit: OnExit;
+}
+
+/** How an NI is to stand between two interfaces. */
+export interface InlineOptions extends InlineSettings {
+  readonly links: NiLinks;
   /** Filters of connections that are put together though no scanner asks for them. */
   readonly reconstruct?: readonly string[];
   /** Every frame comes to user space: to measure it, or where nothing is to pass unseen. */
@@ -48,6 +63,8 @@ export class NiError extends Error {
 /** What one port has done. */
 export interface PortStatus {
   readonly interface: string;
+  /** Of the frames that it forwards and scans. */
+  readonly direction: Direction;
   readonly running: boolean;
   /** Frames that the kernel forwarded by itself, and those that came to user space. */
   readonly forwarded: { readonly frames: number; readonly bytes: number };
@@ -61,8 +78,8 @@ export interface PortStatus {
 /** A rule that every frame matches. */
 const ALL = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
 const EVERYTHING = { asked: ALL, within: [ALL] };
-/** Bytes of the largest frame that a virtual cable takes. */
-const CABLE_MTU = 65_535;
+/** Bytes of an Ethernet header with a tag. */
+const TAGGED_HEADER = 18;
 /** Batches taken from one port before the other has its turn. */
 const BATCHES = 4;
 /** Milliseconds between two looks at what is due. */
@@ -70,13 +87,8 @@ const TICK = 100;
 /** How long a link that is away is looked for again. Milliseconds. */
 const LINK_CHECK = 1000;
 
-interface Port {
+interface Port extends PortParts {
   readonly direction: Direction;
-  readonly state: InterfaceState;
-  /** Name of the cable's near end, which the fast path sends to. */
-  readonly cable: string;
-  readonly receive: PacketSocket;
-  readonly send: PacketSocket;
   readonly queue: SendQueue;
   fastPath: FastPath | undefined;
 }
@@ -84,21 +96,31 @@ interface Port {
 /** The NI kernel, inline. */
 export class InlineNi {
   readonly #options: InlineOptions;
+  #settings: InlineSettings;
+  /** Prevent rules of which the fast path began to count anew, with what it had counted. */
+  #counted = new Map<string, Count>();
   readonly #poller: Poller;
   readonly #kernel: NiKernel;
   readonly #host: ScannerHost;
   readonly #ports: readonly [Port, Port];
+  /** Descriptors of the way back into an attached interface. */
+  #held: readonly number[] = [];
   readonly #frame = new FrameRef();
   #grants = -1;
+  #closed = false;
   #nextTick = 0;
   #nextLinkCheck = 0;
 
   /** @throws {NiError} {SystemError} {FilterError} when it cannot stand there. */
   constructor(options: InlineOptions, poller: Poller) {
     this.#options = options;
+    this.#settings = options;
     this.#poller = poller;
+    const { links } = options;
+    const { mtu } = this.#lookAt("attach" in links ? links.attach : links.host);
     this.#kernel = new NiKernel({
       linkType: 1,
+      longestFrame: mtu + TAGGED_HEADER,
       // The fast path drops them; what comes here all the same (see #rules) is dropped here.
       prevent: options.prevent,
       scanners: new Map([...options.scanners].map(([name, { rights }]) => [name, rights])),
@@ -108,14 +130,20 @@ export class InlineNi {
       forward: (memory, start, end, direction) =>
         this.#port(direction).queue.add(memory, start, end),
       event: options.event,
-      broken: (name, why) => this.#host.break(name, why),
+      broken: (session, why) => this.#host.break(session, why),
       watching: (name) => options.log("info", `scanner ${name} watches`),
     });
     this.#host = new ScannerHost(this.#kernel, poller, options.scanners, {
       ended: (name, why, again) => this.#scannerEnded(name, why, again),
       message: (name, line) => options.log("info", `scanner ${name}: ${line}`),
     });
-    const [host, net] = [this.#look(options.host), this.#look(options.net)];
+    if ("attach" in links) {
+      const tap = openTap(this.#lookAt(links.attach));
+      this.#held = tap.held;
+      this.#ports = [withQueue(tap.host, "from-host"), withQueue(tap.net, "to-host")];
+      return;
+    }
+    const [host, net] = [this.#look(links.host), this.#look(links.net)];
     if (host.mtu !== net.mtu) {
       throw new NiError(
         `${host.name} takes packets of ${host.mtu} bytes and ${net.name} of ${net.mtu}`,
@@ -130,8 +158,8 @@ export class InlineNi {
     const [host, net] = this.#ports;
     this.#clock();
     try {
-      host.fastPath = this.#attach(host, net);
-      net.fastPath = this.#attach(net, host);
+      host.fastPath = new FastPath(host.at, this.#rules());
+      net.fastPath = new FastPath(net.at, this.#rules());
     } catch (error) {
       this.close();
       if (!(error instanceof SystemError) || error.code !== E.INVAL) throw error;
@@ -141,17 +169,35 @@ export class InlineNi {
         { cause: error },
       );
     }
-    // Underneath the programs, for the time when they are gone.
-    if (this.#options.onExit === "open") {
-      forwardAll(host.state.index, net.state.index);
-      forwardAll(net.state.index, host.state.index);
-    } else {
-      for (const { state } of this.#ports) stopForwarding(state.index);
-    }
+    this.#setUnderneath(this.#settings.onExit);
     for (const port of this.#ports) {
       this.#poller.add(port.receive.fd, EPOLL.IN, () => this.#receive(port));
     }
     this.#host.start();
+  }
+
+  /**
+   * Puts other rules, rights and scanners in force. No frame is lost or forwarded twice; scanners that stay the same go
+   * on. When this throws nothing was changed.
+   *
+   * @throws {FilterError} {ProgramRefused}
+   */
+  reload(settings: InlineSettings): void {
+    const plan = this.#kernel.plan({
+      prevent: settings.prevent,
+      scanners: new Map([...settings.scanners].map(([name, { rights }]) => [name, rights])),
+    });
+    const samePrevent = sameText(settings.prevent, this.#settings.prevent);
+    if (!samePrevent) this.#replacePrevent(plan);
+    const anew = !sameText(settings.hostNetworks, this.#settings.hostNetworks);
+    this.#kernel.setHostNetworks(settings.hostNetworks);
+    this.#host.reconfigure(plan, settings.scanners, anew);
+    const onExit = this.#settings.onExit;
+    this.#settings = settings;
+    // Programs that let frames past the filter underneath are there before it, and after it.
+    if (onExit === "open") this.#followGrants(true);
+    if (settings.onExit !== onExit) this.#setUnderneath(settings.onExit);
+    this.#followGrants(true);
   }
 
   /** Milliseconds that may pass before {@link work} must be called again. */
@@ -192,17 +238,21 @@ export class InlineNi {
       ports: [this.#portStatus(host), this.#portStatus(net)],
       frames: this.#kernel.counters,
       streams: { ...this.#kernel.streamCounters, ...this.#kernel.streamLoad },
-      rules: this.#kernel.rules.map((rule, i) => {
-        const counts = this.#ports.map((port) => port.fastPath?.prevented(i));
-        return {
-          name: rule.name,
-          filter: rule.filter,
-          frames: rule.frames + counts.reduce((sum, c) => sum + (c?.frames ?? 0), 0),
-          bytes: rule.bytes + counts.reduce((sum, c) => sum + (c?.bytes ?? 0), 0),
-        };
-      }),
+      rules: [
+        ...this.#kernel.rules.map((rule, i) => {
+          const { frames, bytes } = this.#countOf(rule, i);
+          return {
+            kind: "prevent",
+            name: rule.name,
+            filter: rule.filter,
+            frames: rule.frames + frames,
+            bytes: rule.bytes + bytes,
+          };
+        }),
+        ...this.#kernel.scanCounters(),
+      ],
       scanners: Object.fromEntries(
-        [...this.#options.scanners.keys()].map((name) => [name, {
+        [...this.#settings.scanners.keys()].map((name) => [name, {
           pid: this.#host.pids.get(name) ?? null,
           ...this.#kernel.scannerCounters(name),
         }]),
@@ -212,6 +262,8 @@ export class InlineNi {
 
   /** Steps aside. What the wire does then was told by `onExit`. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#host.close();
     for (const port of this.#ports) {
       port.queue.flush();
@@ -221,9 +273,10 @@ export class InlineNi {
       port.send.close();
       deleteLink(port.cable);
     }
+    closeHeld(this.#held);
   }
 
-  #look(name: string): InterfaceState {
+  #lookAt(name: string): InterfaceState {
     let state: InterfaceState;
     try {
       state = readInterface(name);
@@ -236,6 +289,11 @@ export class InlineNi {
     if (!state.ethernet) {
       throw new NiError(`${name} is not an Ethernet`, "choose another interface");
     }
+    return state;
+  }
+
+  #look(name: string): InterfaceState {
+    this.#lookAt(name);
     const own = Deno.networkInterfaces().filter((i) =>
       i.name === name && !i.address.startsWith("fe80:")
     );
@@ -254,9 +312,8 @@ export class InlineNi {
   #open(host: InterfaceState, net: InterfaceState): [Port, Port] {
     const ports: Port[] = [];
     try {
-      for (const [state, direction] of [[host, "from-host"], [net, "to-host"]] as const) {
-        ports.push(openPort(state, direction));
-      }
+      ports.push(withQueue(openPort(host, net), "from-host"));
+      ports.push(withQueue(openPort(net, host), "to-host"));
     } catch (error) {
       for (const port of ports) closePort(port);
       throw error;
@@ -264,18 +321,56 @@ export class InlineNi {
     return ports as [Port, Port];
   }
 
-  #attach(port: Port, peer: Port): FastPath {
-    return new FastPath({
-      index: port.state.index,
-      peer: peer.state.index,
-      cable: readInterface(port.cable).index,
-    }, this.#rules());
-  }
-
   /** Until a scanner has said what it wants, what it may contain comes to user space, and meets `on_failure`. */
   #rules(): FastPathRules {
     const scan = this.#options.userSpace ? [EVERYTHING] : this.#kernel.scanRules();
-    return { prevent: this.#kernel.preventPrograms(), scan };
+    return {
+      prevent: this.#kernel.preventPrograms,
+      scan,
+      last: this.#settings.onExit === "closed",
+    };
+  }
+
+  /** Other prevent rules: programs for both ports are ready before either is changed. */
+  #replacePrevent(plan: KernelPlan): void {
+    const rules = { ...this.#rules(), prevent: plan.programs };
+    const prepared: PreparedRules[] = [];
+    try {
+      for (const { fastPath } of this.#ports) {
+        if (fastPath !== undefined) prepared.push(fastPath.prepare(rules));
+      }
+    } catch (error) {
+      for (const one of prepared) one.discard();
+      throw error;
+    }
+    // What was counted so far, by rule: the new counters begin at nothing.
+    this.#counted = new Map(
+      this.#kernel.rules.map((rule, i) => [keyOf(rule), this.#countOf(rule, i)]),
+    );
+    this.#kernel.setRules(plan);
+    for (const one of prepared) one.commit();
+  }
+
+  /** What the fast path counted of a prevent rule, on both ports. */
+  #countOf(rule: PreventRule, place: number): Count {
+    const counts = this.#ports.map((port) => port.fastPath?.prevented(place));
+    const before = this.#counted.get(keyOf(rule));
+    return {
+      frames: counts.reduce((sum, c) => sum + (c?.frames ?? 0), before?.frames ?? 0),
+      bytes: counts.reduce((sum, c) => sum + (c?.bytes ?? 0), before?.bytes ?? 0),
+    };
+  }
+
+  /** What is underneath the programs, for the time when they are gone. */
+  #setUnderneath(onExit: OnExit): void {
+    const [host, net] = this.#ports;
+    if ("attach" in this.#options.links) return setTapUnderneath(host.state.index, onExit);
+    if (onExit === "open") {
+      forwardAll(host.state.index, net.state.index);
+      forwardAll(net.state.index, host.state.index);
+    } else {
+      for (const { state } of this.#ports) stopForwarding(state.index);
+    }
   }
 
   /** The port out of which frames of a direction go. */
@@ -318,12 +413,22 @@ export class InlineNi {
   }
 
   /** Scanners that subscribed, came or went change what the fast path may forward by itself. */
-  #followGrants(): void {
+  #followGrants(always = false): void {
     const version = this.#kernel.grantsVersion;
-    if (version === this.#grants) return;
+    if (version === this.#grants && !always) return;
     this.#grants = version;
     const rules = this.#rules();
-    for (const { fastPath } of this.#ports) fastPath?.replace(rules);
+    try {
+      for (const { fastPath } of this.#ports) fastPath?.replace(rules);
+    } catch (error) {
+      if (!(error instanceof ProgramRefused)) throw error;
+      // Filters of scanners make more than the kernel takes: user space sees all and decides as exactly.
+      this.#options.log(
+        "warning",
+        "scanners' filters are too large for the fast path, all frames come to user space",
+      );
+      for (const { fastPath } of this.#ports) fastPath?.replace({ ...rules, scan: [EVERYTHING] });
+    }
   }
 
   #checkLinks(): void {
@@ -364,6 +469,7 @@ export class InlineNi {
   #portStatus(port: Port): PortStatus {
     return {
       interface: port.state.name,
+      direction: port.direction,
       running: readInterface(port.state.name).running,
       forwarded: port.fastPath?.forwarded() ?? { frames: 0, bytes: 0 },
       scanned: port.fastPath?.scanned() ?? { frames: 0, bytes: 0 },
@@ -373,32 +479,34 @@ export class InlineNi {
   }
 }
 
+/** What tells prevent rules apart. */
+function keyOf(rule: PreventRule): string {
+  return JSON.stringify([rule.name, rule.filter]);
+}
+
+function sameText(first: unknown, second: unknown): boolean {
+  return JSON.stringify(first) === JSON.stringify(second);
+}
+
 /** Names of the two ends of a port's cable: short, since an interface's name has 15 characters at most. */
 function cableNames(index: number): [near: string, far: string] {
   return [`diaper${index}a`, `diaper${index}b`];
 }
 
-function openPort(state: InterfaceState, direction: Direction): Port {
+function withQueue(parts: PortParts, direction: Direction): Port {
+  return { ...parts, direction, queue: new SendQueue(parts.send), fastPath: undefined };
+}
+
+/** A port between two interfaces. */
+function openPort(state: InterfaceState, peer: InterfaceState): PortParts {
   const [near, far] = cableNames(state.index);
-  deleteLink(near); // left behind by one that was killed
-  createVeth(near, far, CABLE_MTU);
+  makeCable(near, far);
   try {
-    for (const name of [near, far]) {
-      silence(name);
-      setInterfaceUp(name);
-    }
     const receive = new PacketSocket(far);
     try {
       const send = new PacketSocket(state.name, { sendOnly: true });
-      return {
-        direction,
-        state,
-        cable: near,
-        receive,
-        send,
-        queue: new SendQueue(send),
-        fastPath: undefined,
-      };
+      const at = { index: state.index, peer: peer.index, cable: readInterface(near).index };
+      return { state, cable: near, receive, send, at };
     } catch (error) {
       receive.close();
       throw error;
@@ -409,18 +517,8 @@ function openPort(state: InterfaceState, direction: Direction): Port {
   }
 }
 
-function closePort(port: Port): void {
+function closePort(port: PortParts): void {
   port.receive.close();
   port.send.close();
   deleteLink(port.cable);
-}
-
-/** No neighbour discovery, no router solicitations: this machine is not there for either side. */
-function silence(name: string): void {
-  try {
-    Deno.writeTextFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, "1");
-  } catch (error) {
-    // Without IPv6 in the kernel there is nothing to silence.
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

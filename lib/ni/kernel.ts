@@ -35,7 +35,7 @@ import type { Connection } from "./stream/connection.ts";
 import type { StreamCounters } from "./stream/context.ts";
 import type { ConnectionFacts, StreamReader } from "./stream/subscriber.ts";
 import { StreamTable, type TableSettings, USUAL_STREAMS } from "./stream/table.ts";
-import { StreamsOfScanners } from "./streams_of_scanners.ts";
+import { type StreamScanner, StreamsOfScanners } from "./streams_of_scanners.ts";
 
 /** A rule whose frames are dropped by the kernel itself. */
 export interface PreventRule {
@@ -56,8 +56,8 @@ export interface KernelOutput {
   ): void;
   /** A line for the log of events. */
   event(event: Readonly<Record<string, unknown>>): void;
-  /** A scanner must be ended. */
-  broken(scanner: string, why: string): void;
+  /** The process of a scanner must be ended. */
+  broken(session: ScannerSession, why: string): void;
   /** A scanner has asked for its first frames, and watches from now on. */
   watching?(scanner: string): void;
 }
@@ -68,6 +68,8 @@ export interface KernelOptions {
   readonly prevent: readonly PreventRule[];
   readonly scanners: ReadonlyMap<string, ScannerRights>;
   readonly hostNetworks: readonly string[];
+  /** Bytes of the largest frame that can be sent; without it as many as there can be. */
+  readonly longestFrame?: number;
   /** Frames that wait for verdicts at most. */
   readonly heldFrames?: number;
   /** Filters of connections that are put together though no scanner asks for them. */
@@ -85,6 +87,14 @@ export interface RuleCounters {
   frames: number;
   bytes: number;
 }
+
+/** Counts of one scanner's subscription. */
+export type ScanCounters =
+  & { readonly scanner: string; readonly right: "read" | "contain"; readonly filter: string }
+  & (
+    | { readonly kind: "scan"; readonly frames: number; readonly bytes: number }
+    | { readonly kind: "reconstruct"; readonly connections: number }
+  );
 
 /** What became of all frames. */
 export interface KernelCounters {
@@ -104,16 +114,26 @@ export interface KernelCounters {
 /** What became of a frame when it came. */
 export type Outcome = "forwarded" | "dropped" | "held";
 
-interface Slot {
+/** A scanner's place in the kernel. Its process comes and goes. */
+export interface Slot {
   readonly name: string;
-  readonly rights: ScannerRights;
-  readonly checker: RightsChecker;
+  rights: ScannerRights;
+  checker: RightsChecker;
   readonly counters: ScannerCounters;
   session: ScannerSession | undefined;
   /** Flows that it has seen enough of. */
   readonly finished: Set<string>;
   /** What the last process got: while there is none, its frames meet `on_failure`. */
   grants: ScannerSession["grants"];
+}
+
+/** Rules and rights that were checked, and can be put in force. */
+export interface KernelPlan {
+  readonly prevent: readonly FrameFilter[];
+  /** The prevent rules as the kernel takes them. */
+  readonly programs: readonly (readonly BpfInstruction[])[];
+  readonly rules: readonly RuleCounters[];
+  readonly checkers: ReadonlyMap<string, RightsChecker>;
 }
 
 /** The kernel. */
@@ -129,10 +149,16 @@ export class NiKernel {
     injected: 0,
   };
   /** Counts of each prevent rule. */
-  readonly rules: readonly RuleCounters[];
-  readonly #prevent: readonly FrameFilter[];
+  rules: readonly RuleCounters[] = [];
+  #prevent: readonly FrameFilter[] = [];
+  #programs: KernelPlan["programs"] = [];
+  #hostNetworks: readonly string[] = [];
   readonly #scanners = new Map<string, Slot>();
-  readonly #slots: Slot[] = [];
+  /** Those that frames are given to. */
+  #slots: Slot[] = [];
+  /** Those that are still to decide about what they were given. */
+  readonly #leaving = new Set<Slot>();
+  readonly #sessions = new WeakMap<ScannerSession, Slot>();
   readonly #held: HeldFrames;
   readonly #output: KernelOutput;
   readonly #options: KernelOptions;
@@ -152,18 +178,11 @@ export class NiKernel {
     this.#options = options;
     this.#output = output;
     this.#held = new HeldFrames(options.heldFrames ?? 8192);
-    this.#prevent = options.prevent.map(({ filter }) => frameFilter(filter, options.linkType));
-    this.rules = options.prevent.map(({ name, filter }) => ({ name, filter, frames: 0, bytes: 0 }));
+    const plan = this.plan(options);
+    this.setRules(plan);
+    this.setHostNetworks(options.hostNetworks);
     for (const [name, rights] of options.scanners) {
-      const slot: Slot = {
-        name,
-        rights,
-        checker: new RightsChecker(rights, options.linkType),
-        counters: scannerCounters(),
-        session: undefined,
-        grants: [],
-        finished: new Set(),
-      };
+      const slot = this.prepare(name, rights, plan.checkers.get(name));
       this.#scanners.set(name, slot);
       this.#slots.push(slot);
     }
@@ -172,20 +191,11 @@ export class NiKernel {
       frameFilter(streamFilter(text || "tcp"), linkType)
     );
     this.#streamPolicy = new StreamsOfScanners(
-      this.#slots.map((slot) => ({
-        name: slot.name,
-        rights: slot.rights,
-        checker: slot.checker,
-        grants: () => slot.session?.grants ?? slot.grants,
-        down: () => slot.session === undefined,
-        open: (facts: ConnectionFacts, subscriptions: number, contain: boolean) =>
-          (slot.session as ScannerSession).streams.open(facts, subscriptions, contain),
-        late: () => this.#late(slot, `undecided bytes for ${slot.rights.holdLimit} ms`),
-      })),
       // Asked about packets that are made up, which are Ethernet's.
       reconstruct.map((text) => frameFilter(text, 1)),
       options.files,
     );
+    this.#slotsChanged();
     this.#streams = new StreamTable(linkType, this.#streamPolicy, output, {
       ...USUAL_STREAMS,
       ...options.streams,
@@ -217,6 +227,112 @@ export class NiKernel {
     this.#streams.close();
   }
 
+  /**
+   * Checks rules and rights that are to take the place of those in force, and changes nothing.
+   *
+   * @throws {FilterError} when a filter is not one.
+   */
+  plan(options: Pick<KernelOptions, "prevent" | "scanners">): KernelPlan {
+    const { linkType } = this.#options;
+    const prevent = options.prevent.map(({ filter }) => frameFilter(filter, linkType));
+    return {
+      prevent,
+      programs: prevent.map(({ program }) => program),
+      rules: options.prevent.map(({ name, filter }) => {
+        const same = this.rules.find((rule) => rule.name === name && rule.filter === filter);
+        return same ?? { name, filter, frames: 0, bytes: 0 };
+      }),
+      checkers: new Map(
+        [...options.scanners].map((
+          [name, rights],
+        ) => [name, new RightsChecker(rights, linkType)]),
+      ),
+    };
+  }
+
+  /** Puts the rules of a plan in force. Rights are put in force scanner by scanner. */
+  setRules(plan: KernelPlan): void {
+    this.#prevent = plan.prevent;
+    this.#programs = plan.programs;
+    this.rules = plan.rules;
+  }
+
+  /** Networks of the host, as scanners that are started from now on are told. */
+  setHostNetworks(networks: readonly string[]): void {
+    this.#hostNetworks = networks;
+  }
+
+  /** A scanner that is not given frames yet: see {@link adopt}. @throws {FilterError} */
+  prepare(name: string, rights: ScannerRights, checker?: RightsChecker): Slot {
+    return {
+      name,
+      rights,
+      checker: checker ?? new RightsChecker(rights, this.#options.linkType),
+      counters: this.#scanners.get(name)?.counters ?? scannerCounters(),
+      session: undefined,
+      grants: [],
+      finished: new Set(),
+    };
+  }
+
+  /** From the next frame on frames are given to this one, and not to another one of its name. */
+  adopt(slot: Slot): void {
+    const old = this.#scanners.get(slot.name);
+    this.#scanners.set(slot.name, slot);
+    if (old === undefined) this.#slots.push(slot);
+    else {
+      this.#slots = this.#slots.map((other) => other === old ? slot : other);
+      this.#leave(old);
+    }
+    this.#slotsChanged();
+  }
+
+  /** A scanner is given no more frames. What it was given it may still decide about. */
+  retire(slot: Slot): void {
+    this.#scanners.delete(slot.name);
+    this.#slots = this.#slots.filter((other) => other !== slot);
+    this.#leave(slot);
+    this.#slotsChanged();
+  }
+
+  /** Tells the streams which scanners there are. */
+  #slotsChanged(): void {
+    this.#streamPolicy.setScanners(this.#slots.map((slot) => this.#streamScanner(slot)));
+    this.#granted();
+  }
+
+  #streamScanner(slot: Slot): StreamScanner {
+    return {
+      name: slot.name,
+      rights: () => slot.rights,
+      checker: () => slot.checker,
+      grants: () => slot.session?.grants ?? slot.grants,
+      down: () => slot.session === undefined,
+      open: (facts, subscriptions, contain) => {
+        const session = slot.session as ScannerSession;
+        for (const [i, count] of session.matched.entries()) {
+          if ((subscriptions & (1 << i)) !== 0) count.frames++;
+        }
+        return session.streams.open(facts, subscriptions, contain);
+      },
+      late: () => this.#late(slot, `undecided bytes for ${slot.rights.holdLimit} ms`),
+    };
+  }
+
+  /** Until its process is gone its verdicts are waited for. */
+  #leave(slot: Slot): void {
+    if (slot.session !== undefined) this.#leaving.add(slot);
+  }
+
+  /** Changes the rights of a scanner while it runs: what it asked for is decided anew. */
+  setRights(slot: Slot, rights: ScannerRights, checker: RightsChecker): void {
+    slot.rights = rights;
+    slot.checker = checker;
+    slot.session?.setRights(rights, checker);
+    if (slot.session === undefined) slot.grants = [];
+    this.#granted();
+  }
+
   /** Milliseconds since the epoch, as the kernel was told last. */
   get now(): number {
     return milliseconds(this.#now);
@@ -234,15 +350,16 @@ export class NiKernel {
   }
 
   /** Begins a conversation with a new process of a scanner. */
-  connect(name: string): ScannerSession {
-    const slot = this.#slot(name);
+  connect(place: Slot | string): ScannerSession {
+    const slot = typeof place === "string" ? this.slot(place) : place;
     const session = new ScannerSession(
-      name,
+      slot.name,
       slot.rights,
       slot.checker,
       {
         linkType: this.#options.linkType,
-        hostNetworks: this.#options.hostNetworks,
+        hostNetworks: this.#hostNetworks,
+        longestFrame: this.#options.longestFrame ?? LARGEST,
         streamLimit: this.#options.streams?.streamBytes ?? USUAL_STREAMS.streamBytes,
         clock: () => this.#now,
         table: () => this.#streams,
@@ -258,24 +375,26 @@ export class NiKernel {
         finished: (frame) => this.#finished(slot, frame),
         granted: () => {
           this.#granted();
-          if (session.grants.length === 1) this.#output.watching?.(name);
+          if (session.grants.length === 1) this.#output.watching?.(slot.name);
         },
         broken: (why) => {
           this.disconnect(session);
-          this.#output.broken(name, why);
+          this.#output.broken(session, why);
         },
       },
     );
     slot.session = session;
+    this.#sessions.set(session, slot);
     this.#granted();
     return session;
   }
 
   /** A scanner's process is gone: what it was to decide is decided by its `on_failure`. */
   disconnect(session: ScannerSession): void {
-    const slot = this.#slot(session.name);
+    const slot = this.#sessions.get(session);
     session.end();
-    if (slot.session !== session) return;
+    if (slot?.session !== session) return;
+    this.#leaving.delete(slot);
     slot.grants = session.grants;
     slot.session = undefined;
     this.#granted();
@@ -319,7 +438,7 @@ export class NiKernel {
     const now = this.now;
     for (const held of [...this.#held.values()]) {
       const age = now - milliseconds(held);
-      for (const slot of this.#slots) {
+      for (const slot of [...this.#slots, ...this.#leaving]) {
         if (age <= slot.rights.holdLimit || slot.session?.awaited.has(held.number) !== true) {
           continue;
         }
@@ -350,9 +469,9 @@ export class NiKernel {
     }
   }
 
-  /** The prevent rules as the kernel takes them. */
-  preventPrograms(): (readonly BpfInstruction[])[] {
-    return this.#prevent.map(({ program }) => program);
+  /** The prevent rules as the kernel takes them: the same array as long as they are the same. */
+  get preventPrograms(): KernelPlan["programs"] {
+    return this.#programs;
   }
 
   /** Which frames must come here: what scanners subscribed to, and what one that is not there would contain. */
@@ -384,12 +503,30 @@ export class NiKernel {
     return [...reconstruct, ...scanners];
   }
 
+  /** What scanners subscribed to, with what came of it since their processes started. */
+  scanCounters(): ScanCounters[] {
+    return this.#slots.flatMap(({ name, session }) =>
+      session === undefined ? [] : session.grants.flatMap((grant, i) => {
+        if (grant.right === undefined) return [];
+        const { right, asked, streams } = grant;
+        const { frames = 0, bytes = 0 } = session.matched[i] ?? {};
+        const rule = { scanner: name, right, filter: asked.text };
+        return [
+          streams === undefined
+            ? { kind: "scan" as const, ...rule, frames, bytes }
+            : { kind: "reconstruct" as const, ...rule, connections: frames },
+        ];
+      })
+    );
+  }
+
   /** Differs whenever {@link scanRules} may have changed. */
   get grantsVersion(): number {
     return this.#grantsVersion;
   }
 
-  #slot(name: string): Slot {
+  /** The place of a scanner, by its name. @throws {RangeError} when there is none. */
+  slot(name: string): Slot {
     const slot = this.#scanners.get(name);
     if (slot === undefined) throw new RangeError(`Cannot find a scanner named ${name}`);
     return slot;
@@ -502,7 +639,7 @@ export class NiKernel {
   /** What it still says is late, and then wrong: it must hear that it is over. */
   #late(slot: Slot, why: string): void {
     if (slot.session === undefined) return;
-    this.#output.broken(slot.name, why);
+    this.#output.broken(slot.session, why);
     this.disconnect(slot.session);
   }
 
@@ -584,7 +721,12 @@ export class NiKernel {
     held.end = frame.length;
     held.number = ++this.#number;
     const copy = this.#held.hold(held, 0);
-    if (copy === undefined) return this.#output.broken(slot.name, `no room to inject ${name}`);
+    if (copy === undefined) {
+      if (slot.session !== undefined) {
+        this.#output.broken(slot.session, `no room to inject ${name}`);
+      }
+      return;
+    }
     // Towards the host it looks as if it came from the network, and the other way round.
     this.#output.forward(copy.memory, copy.start, copy.end, direction, {
       ...this.#now,
@@ -650,6 +792,9 @@ export class NiKernel {
     return false;
   }
 }
+
+/** Bytes of the largest frame that there is. */
+const LARGEST = 65_535;
 
 /** A program that matches every frame. */
 const MATCHES_ALL: readonly BpfInstruction[] = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];

@@ -9,6 +9,7 @@ import { Packet } from "../net/packet.ts";
 import { Poller } from "../sys/epoll.ts";
 import { CaptureReader } from "./capture_reader.ts";
 import { DnsEvents } from "./dns_events.ts";
+import { anomalyEvent, FlowEvents } from "./flow_events.ts";
 import { FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { HostNetworks } from "./host_networks.ts";
 import { type KernelCounters, NiKernel, type PreventRule, type RuleCounters } from "./kernel.ts";
@@ -40,7 +41,7 @@ export interface OfflineOptions {
 }
 
 /** Kinds of events. */
-export type EventKind = "alert" | "dns" | "stats";
+export type EventKind = "alert" | "dns" | "flow" | "anomaly" | "stats";
 
 /** What came of it. */
 export interface OfflineResult {
@@ -94,7 +95,7 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
     event: (event) => {
       if (options.events.has("alert")) options.event(event);
     },
-    broken: (name, why) => host.break(name, why),
+    broken: (session, why) => host.break(session, why),
   });
   const host = new ScannerHost(kernel, poller, options.scanners, {
     ended: (name, why) => failures.push(`scanner ${name}: ${why}`),
@@ -146,6 +147,7 @@ function frames(
   const networks = new HostNetworks(options.hostNetworks);
   const packet = new Packet();
   const dns = options.events.has("dns") ? new DnsEvents(options.event) : undefined;
+  const flows = options.events.has("flow") ? new FlowEvents(options.event) : undefined;
   do {
     const { record } = reader;
     if (record.linkType !== linkType) continue; // a capture of several interfaces: the first one's
@@ -159,11 +161,15 @@ function frames(
     frame.direction = networks.direction(packet);
     wakeUntil(kernel, host, milliseconds(frame));
     dns?.frame(packet, frame);
+    flows?.frame(packet, frame);
+    const anomaly = options.events.has("anomaly") ? anomalyEvent(packet, frame) : undefined;
+    if (anomaly !== undefined) options.event(anomaly);
     kernel.frame(reader.memory, frame);
     settle(kernel, host);
     kernel.expire();
     kernel.settle();
   } while (reader.next());
+  flows?.finish();
 }
 
 /** Tells scanners the times that they asked to be told, up to the next frame's. */

@@ -32,6 +32,8 @@ export interface ScannerRights {
   /** None without it. */
   readonly streams?: StreamRights;
   readonly injections: readonly Injection[];
+  /** Unix stream sockets that the kernel connects it to, by the names that it knows them by. */
+  readonly services: Readonly<Record<string, string>>;
   /** Alerts a minute; more are counted and dropped. */
   readonly alertsPerMinute: number;
   /** Bytes of memory. */

@@ -53,8 +53,17 @@ export interface SessionEvents {
   broken(why: string): void;
 }
 
+/** The scanner's connections to services. Each call says what is wrong with a request, when something is. */
+export interface ServiceRequests {
+  connect(connection: number, name: string): string | undefined;
+  write(connection: number, bytes: Uint8Array): string | undefined;
+  hangup(connection: number, how: number): string | undefined;
+}
+
 /** Facts for the greeting. */
 export interface SessionSettings {
+  /** Bytes of the largest frame that can be sent. */
+  readonly longestFrame: number;
   readonly linkType: number;
   readonly hostNetworks: readonly string[];
   /** Bytes of a stream's direction that are held at most. */
@@ -74,6 +83,8 @@ const MAX_ALERT_FRAMES = 1024;
 const MAX_ALERT_TEXT = 32 * 1024;
 const MAX_SUBSCRIPTIONS = 16;
 const MAX_RANGES = 256;
+/** Bytes of an Ethernet header. */
+const SHORTEST_FRAME = 14;
 
 /** Counts of one scanner, over all its processes. */
 export interface ScannerCounters {
@@ -99,6 +110,8 @@ export interface ScannerCounters {
   /** Bytes of streams that it cut, and connections that it killed. */
   cutBytes: number;
   killed: number;
+  /** Connections to services: made, and not made. */
+  services: { connected: number; refused: number };
 }
 
 /** New counters. */
@@ -119,6 +132,7 @@ export function scannerCounters(): ScannerCounters {
     streamBytes: 0,
     cutBytes: 0,
     killed: 0,
+    services: { connected: 0, refused: 0 },
   };
 }
 
@@ -131,6 +145,10 @@ export class ScannerSession {
   readonly grants: Grant[] = [];
   /** Connections that it reads. */
   readonly streams: SessionStreams;
+  /** What each of them matched. */
+  readonly matched: { frames: number; bytes: number }[] = [];
+  /** The requests, to be decided about again when the rights are others. */
+  readonly #asked: ((checker: RightsChecker) => Grant)[] = [];
   /** Frames that it must decide about. */
   readonly awaited = new Set<number>();
   /** The last token that it answered. */
@@ -139,14 +157,18 @@ export class ScannerSession {
   wake: number | undefined;
   /** Said what it wants at the start. */
   greeted = false;
+  /** Who connects it to services; undefined: nobody. */
+  services: ServiceRequests | undefined;
   #ended = false;
   #lost = 0;
   #alertsThisMinute = 0;
   #minute = -1;
-  readonly #rights: ScannerRights;
-  readonly #checker: RightsChecker;
+  readonly #settings: SessionSettings;
+  #rights: ScannerRights;
+  #checker: RightsChecker;
   readonly #events: SessionEvents;
-  readonly #counters: ScannerCounters;
+  /** Shared by all processes of the scanner. */
+  readonly counters: ScannerCounters;
   readonly #reader = new MessageReader(1 << 18);
   readonly #recent = new RecentFrames(RECENT_BYTES);
   #now = 0;
@@ -161,10 +183,11 @@ export class ScannerSession {
     events: SessionEvents,
   ) {
     this.name = name;
+    this.#settings = settings;
     this.#rights = rights;
     this.#checker = checker;
     this.#events = events;
-    this.#counters = counters;
+    this.counters = counters;
     this.streams = new SessionStreams(this.out, rights, counters, settings.clock, settings.table);
     this.out.begin(MESSAGE.WELCOME).u16(PROTOCOL_VERSION).u16(0);
     this.out.raw(
@@ -174,6 +197,7 @@ export class ScannerSession {
         link_type: settings.linkType,
         injections: rights.injections.map((i) => i.name),
         stream_limit: settings.streamLimit,
+        services: Object.keys(rights.services),
       })),
     ).end();
   }
@@ -205,7 +229,7 @@ export class ScannerSession {
     const full = this.out.length + captured > this.#rights.queueBytes ||
       (held && this.awaited.size >= this.#rights.queueFrames);
     if (full) {
-      if (!held) this.#counters.lost = ++this.#lost;
+      if (!held) this.counters.lost = ++this.#lost;
       return "queue";
     }
     if (this.#lost > 0) this.#tellLost();
@@ -216,8 +240,13 @@ export class ScannerSession {
     this.out.raw(frame.data, frame.start, frame.end).end();
     if (held) this.awaited.add(frame.number);
     this.#recent.add(frame);
-    this.#counters.frames++;
-    this.#counters.bytes += captured;
+    this.counters.frames++;
+    this.counters.bytes += captured;
+    for (const [i, count] of this.matched.entries()) {
+      if ((subscriptions & (1 << i)) === 0) continue;
+      count.frames++;
+      count.bytes += captured;
+    }
     return undefined;
   }
 
@@ -235,6 +264,14 @@ export class ScannerSession {
   /** Asks the scanner to end. */
   stop(): void {
     this.out.begin(MESSAGE.STOP).end();
+  }
+
+  /** Other rights: what was asked for is decided anew, and the answers are told again. */
+  setRights(rights: ScannerRights, checker: RightsChecker): void {
+    this.#rights = rights;
+    this.#checker = checker;
+    this.streams.setRights(rights);
+    for (const request of this.#asked.keys()) this.#decide(request);
   }
 
   /** Nothing that still comes counts. */
@@ -307,14 +344,35 @@ export class ScannerSession {
         return this.#reset(this.#reader.u64(start), view.getUint32(start + 8, true));
       case MESSAGE.WAKE:
         this.wake = view.getUint32(start, true) * 1000 + view.getUint32(start + 4, true) / 1e6;
+        return;
+      case MESSAGE.SERVICE_CONNECT:
+      case MESSAGE.SERVICE_WRITE:
+      case MESSAGE.SERVICE_HANGUP: {
+        const problem = this.#service(type, start, end);
+        if (problem !== undefined) this.#broken(problem);
+      }
     }
   }
 
+  #service(type: number, start: number, end: number): string | undefined {
+    const { view, bytes } = this.#reader;
+    if (this.services === undefined) return "it asks for a service, and there are none here";
+    const connection = view.getUint32(start, true);
+    const value = view.getUint32(start + 4, true);
+    if (type === MESSAGE.SERVICE_CONNECT) {
+      return this.services.connect(connection, text(bytes, start + 8, end));
+    }
+    if (type === MESSAGE.SERVICE_HANGUP) return this.services.hangup(connection, value);
+    if (value > end - start - 8) return "a SERVICE_WRITE is shorter than it says";
+    return this.services.write(connection, bytes.subarray(start + 8, start + 8 + value));
+  }
+
   #subscribe(request: number, right: number, start: number, end: number): void {
+    const filter = text(this.#reader.bytes, start, end);
     this.#grant(
       request,
       right,
-      (asked) => this.#checker.decide(text(this.#reader.bytes, start, end), asked),
+      (checker, asked) => checker.decide(filter, asked),
     );
   }
 
@@ -336,11 +394,15 @@ export class ScannerSession {
     this.#grant(
       view.getUint32(start, true),
       view.getUint32(start + 4, true),
-      (right) => this.#checker.decideStreams({ ports, opener }, right),
+      (checker, right) => checker.decideStreams({ ports, opener }, right),
     );
   }
 
-  #grant(request: number, right: number, decide: (right: "read" | "contain") => Grant): void {
+  #grant(
+    request: number,
+    right: number,
+    decide: (checker: RightsChecker, right: "read" | "contain") => Grant,
+  ): void {
     if (right !== RIGHT.READ && right !== RIGHT.CONTAIN) {
       return this.#broken(`subscription with right ${right}`);
     }
@@ -349,9 +411,19 @@ export class ScannerSession {
         `subscription ${request} is not the next of at most ${MAX_SUBSCRIPTIONS}`,
       );
     }
-    const grant = decide(right === RIGHT.CONTAIN ? "contain" : "read");
-    this.grants.push(grant);
+    const asked = right === RIGHT.CONTAIN ? "contain" : "read";
+    this.#asked.push((checker) => decide(checker, asked));
+    this.matched.push({ frames: 0, bytes: 0 });
+    this.#decide(request);
     this.#events.granted();
+  }
+
+  /** Decides about a request, and tells the answer. */
+  #decide(request: number): void {
+    const ask = this.#asked[request];
+    if (ask === undefined) return;
+    const grant = ask(this.#checker);
+    this.grants[request] = grant;
     this.out.begin(MESSAGE.SUBSCRIBED).u32(request);
     this.out.u32(
       grant.right === "contain" ? RIGHT.CONTAIN : grant.right === "read" ? RIGHT.READ : 0,
@@ -367,8 +439,8 @@ export class ScannerSession {
       return this.#broken(`verdict for frame ${frame}, which it was not asked for`);
     }
     const pass = verdict === VERDICT.PASS;
-    if (pass) this.#counters.passed++;
-    else this.#counters.cut++;
+    if (pass) this.counters.passed++;
+    else this.counters.cut++;
     this.#events.verdict(frame, pass);
   }
 
@@ -380,7 +452,14 @@ export class ScannerSession {
     if (direction !== DIRECTION.FROM_HOST && direction !== DIRECTION.TO_HOST) {
       return this.#broken(`direction ${direction} is unknown`);
     }
-    this.#counters.injected++;
+    if (injection.kind === "stream") {
+      return this.#broken(`injection ${index} is registered for streams, and no frame`);
+    }
+    const { length } = injection.frame;
+    if (length < SHORTEST_FRAME || length > this.#settings.longestFrame) {
+      return this.#broken(`injection ${index} has ${length} bytes: no frame of this link`);
+    }
+    this.counters.injected++;
     this.#events.inject(
       injection.frame,
       direction === DIRECTION.TO_HOST ? "to-host" : "from-host",
@@ -415,7 +494,7 @@ export class ScannerSession {
       { length: count },
       (_, i) => this.#recent.get(this.#reader.u64(start + 8 + i * 8)),
     );
-    this.#counters.alerts++;
+    this.counters.alerts++;
     this.#events.alert({ ...alert, frames: frames.filter((frame) => frame !== undefined) });
   }
 
@@ -428,7 +507,7 @@ export class ScannerSession {
     if (about === undefined || !this.#mayAlert()) return;
     const alert = readAlert(text(this.#reader.bytes, start + 24, start + 24 + length));
     if (typeof alert === "string") return this.#broken(alert);
-    this.#counters.alerts++;
+    this.counters.alerts++;
     this.#events.streamAlert({ ...alert, frames: [] }, about.connection, about.original);
   }
 
@@ -439,7 +518,7 @@ export class ScannerSession {
       this.#alertsThisMinute = 0;
     }
     if (++this.#alertsThisMinute <= this.#rights.alertsPerMinute) return true;
-    this.#counters.alertsDropped++;
+    this.counters.alertsDropped++;
     return false;
   }
 }
@@ -456,6 +535,9 @@ const LEAST: Readonly<Record<number, number>> = {
   [MESSAGE.WAKE]: 8,
   ...LEAST_STREAM_MESSAGE,
   [MESSAGE.RESET]: 16,
+  [MESSAGE.SERVICE_CONNECT]: 8,
+  [MESSAGE.SERVICE_WRITE]: 8,
+  [MESSAGE.SERVICE_HANGUP]: 8,
 };
 
 const OPENERS: readonly (StreamAsk["opener"] | undefined)[] = (() => {

@@ -56,7 +56,7 @@ export const LEAST_STREAM_MESSAGE: Readonly<Record<number, number>> = {
 /** All streams of a scanner's process. */
 export class SessionStreams {
   readonly #out: MessageBuffer;
-  readonly #rights: ScannerRights;
+  #rights: ScannerRights;
   readonly #counters: ScannerCounters;
   readonly #clock: Clock;
   readonly #table: () => StreamTable | undefined;
@@ -76,6 +76,11 @@ export class SessionStreams {
     this.#counters = counters;
     this.#clock = clock;
     this.#table = table;
+  }
+
+  /** Other rights and bounds. */
+  setRights(rights: ScannerRights): void {
+    this.#rights = rights;
   }
 
   /** Connections that it reads now. */

@@ -15,8 +15,8 @@ import type { Interest, StreamPolicy } from "./stream/table.ts";
 /** A scanner, as far as streams are concerned. */
 export interface StreamScanner {
   readonly name: string;
-  readonly rights: ScannerRights;
-  readonly checker: RightsChecker;
+  rights(): ScannerRights;
+  checker(): RightsChecker;
   /** What it asked for and got, now or before it went away. */
   grants(): readonly Grant[];
   /** Its process is not there. */
@@ -29,7 +29,7 @@ export interface StreamScanner {
 
 /** The policy. */
 export class StreamsOfScanners implements StreamPolicy {
-  readonly #scanners: readonly StreamScanner[];
+  #scanners: readonly StreamScanner[] = [];
   readonly #reconstruct: readonly FrameFilter[];
   readonly #files: ((facts: ConnectionFacts) => StreamReader) | undefined;
   readonly #ports = new Uint8Array(65_536);
@@ -42,14 +42,17 @@ export class StreamsOfScanners implements StreamPolicy {
    * @param files makes a reader for each of these.
    */
   constructor(
-    scanners: readonly StreamScanner[],
     reconstruct: readonly FrameFilter[],
     files: ((facts: ConnectionFacts) => StreamReader) | undefined,
   ) {
-    this.#scanners = scanners;
     this.#reconstruct = reconstruct;
     this.#files = files;
     this.refresh();
+  }
+
+  /** From now on these are asked; connections that others read are read on by them. */
+  setScanners(scanners: readonly StreamScanner[]): void {
+    this.#scanners = scanners;
   }
 
   /** Some connections may be wanted. */
@@ -65,7 +68,7 @@ export class StreamsOfScanners implements StreamPolicy {
     for (const scanner of this.#scanners) {
       const grants = scanner.grants();
       // Before it has said what it wants, everything that it may contain meets `on_failure`.
-      if (grants.length === 0 && scanner.checker.containStreams.length > 0) ports.fill(1);
+      if (grants.length === 0 && scanner.checker().containStreams.length > 0) ports.fill(1);
       for (const { streams } of grants.filter((grant) => grant.right !== undefined)) {
         if (streams?.ports.length === 0) ports.fill(1);
         for (const [first, last] of streams?.ports ?? []) ports.fill(1, first, last + 1);
@@ -76,7 +79,7 @@ export class StreamsOfScanners implements StreamPolicy {
 
   /** As {@link StreamPolicy.mayContain}. */
   get mayContain(): boolean {
-    return this.#scanners.some(({ checker }) => checker.containStreams.length > 0);
+    return this.#scanners.some((scanner) => scanner.checker().containStreams.length > 0);
   }
 
   /** As {@link StreamPolicy.wants}. */
@@ -100,7 +103,7 @@ export class StreamsOfScanners implements StreamPolicy {
       const wanted = this.#wanted(scanner, serverPort, client);
       if (wanted === undefined) continue;
       if (wanted.contain && wanted.down) {
-        if (scanner.rights.onFailure === "closed") return "refuse";
+        if (scanner.rights().onFailure === "closed") return "refuse";
         continue;
       }
       if (wanted.contain) interest = "contain";
@@ -124,7 +127,7 @@ export class StreamsOfScanners implements StreamPolicy {
       if (reader !== undefined) {
         this.#owners.set(reader, scanner);
         readers.push(reader);
-      } else if (wanted.contain && scanner.rights.onFailure === "closed") return undefined;
+      } else if (wanted.contain && scanner.rights().onFailure === "closed") return undefined;
     }
     return readers;
   }
@@ -141,7 +144,7 @@ export class StreamsOfScanners implements StreamPolicy {
   ): { subscriptions: number; contain: boolean; down: boolean } | undefined {
     const granted = scanner.grants();
     if (granted.length === 0) {
-      return this.#probe.matches(scanner.checker.containStreams)
+      return this.#probe.matches(scanner.checker().containStreams)
         ? { subscriptions: 0, contain: true, down: true }
         : undefined;
     }

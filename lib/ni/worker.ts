@@ -5,13 +5,15 @@
  * @module
  */
 import { EPOLL, Poller } from "../sys/epoll.ts";
-import { libc } from "../sys/libc.ts";
-import { InlineNi, type InlineOptions } from "./inline.ts";
+import { ProgramRefused } from "../sys/bpf.ts";
+import { FilterError } from "../sys/libpcap.ts";
+import { InlineNi, type InlineOptions, type InlineSettings } from "./inline.ts";
+import { NiOrderReader } from "./orders.ts";
 
 /** The first message to the worker. */
 export interface NiOrder {
   readonly options: Omit<InlineOptions, "event" | "log">;
-  /** Readable when there is an order: `s`, tell the status; its end: stop. */
+  /** Readable when there is a later order; its end: stop. */
   readonly wake: number;
 }
 
@@ -19,7 +21,9 @@ export interface NiOrder {
 export type NiNews =
   | { readonly news: "ready" }
   | { readonly news: "event"; readonly event: Readonly<Record<string, unknown>> }
-  | { readonly news: "status"; readonly status: Record<string, unknown> }
+  | { readonly news: "status"; readonly id: number; readonly status: Record<string, unknown> }
+  /** `problem`: why nothing was changed. */
+  | { readonly news: "reloaded"; readonly id: number; readonly problem: string | undefined }
   | { readonly news: "stopped"; readonly status: Record<string, unknown> }
   | { readonly news: "failed"; readonly message: string; readonly next: string | undefined }
   | {
@@ -42,11 +46,14 @@ function run(order: NiOrder): Record<string, unknown> {
     log: (level, text) => tell({ news: "log", level, text }),
   }, poller);
   let stopping = false;
-  const orders = new Uint8Array(64);
+  const orders = new NiOrderReader(order.wake);
   poller.add(order.wake, EPOLL.IN | EPOLL.HUP, () => {
-    const n = libc.read(order.wake, orders, orders.length);
-    if (n <= 0) stopping = true;
-    else tell({ news: "status", status: ni.status() });
+    for (const later of orders.read()) {
+      if (later.order === "stop") stopping = true;
+      else if (later.order === "status") {
+        tell({ news: "status", id: later.id, status: ni.status() });
+      } else tell({ news: "reloaded", id: later.id, problem: reload(ni, later.settings) });
+    }
   });
   try {
     ni.start();
@@ -59,6 +66,16 @@ function run(order: NiOrder): Record<string, unknown> {
   } finally {
     ni.close();
     poller.close();
+  }
+}
+
+function reload(ni: InlineNi, settings: InlineSettings): string | undefined {
+  try {
+    ni.reload(settings);
+    return undefined;
+  } catch (error) {
+    if (error instanceof FilterError || error instanceof ProgramRefused) return error.message;
+    throw error;
   }
 }
 

@@ -21,8 +21,8 @@ const ATTR = 128;
 /** Kinds of maps. */
 export const MAP_TYPE = { HASH: 1, ARRAY: 2, PERCPU_ARRAY: 6, LRU_HASH: 9 } as const;
 const PROG_TYPE_SCHED_CLS = 3;
-/** Where a program is attached: before the traffic control of an interface. */
-const TCX_INGRESS = 46;
+/** Where a program is attached: before the traffic control of an interface, for what it receives or sends. */
+const TCX = { ingress: 46, egress: 47 } as const;
 
 /** The kernel's checker refused a program. `log` is what it said. */
 export class ProgramRefused extends Error {
@@ -99,18 +99,22 @@ export function loadClassifier(program: Uint8Array<ArrayBuffer>): number {
 }
 
 /**
- * Has a program see every frame that an interface receives, as long as the descriptor is open: when the process is gone,
+ * Has a program see every frame that an interface receives (or sends: `egress`), as long as the descriptor is open: when the process is gone,
  * however that came, so is the link.
  *
  * @param index of the interface.
  * @returns the link's descriptor.
  * @throws {SystemError} EINVAL in kernels before 6.6.
  */
-export function linkIngress(program: number, index: number): number {
+export function linkIngress(
+  program: number,
+  index: number,
+  hook: keyof typeof TCX = "ingress",
+): number {
   const attr = new DataView(new ArrayBuffer(ATTR));
   attr.setUint32(0, program, true);
   attr.setUint32(4, index, true);
-  attr.setUint32(8, TCX_INGRESS, true);
+  attr.setUint32(8, TCX[hook], true);
   return call("attach a program", COMMAND.LINK_CREATE, attr);
 }
 

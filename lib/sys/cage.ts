@@ -22,18 +22,44 @@ const RESERVED = 768 * 1024 * 1024;
  * @throws {AssetError} when the cage or the scanners are not in a safe place, or this user is not root.
  */
 export function cageCommand(scanner: string, memory: number, place: number): string[] {
-  if (Deno.uid() !== 0) {
-    throw new AssetError("Scanners are caged by namespaces, which needs root", "run it as root");
-  }
-  if (place < 0 || place >= MOST_PLACES) throw new RangeError(`Cannot use place ${place}`);
+  const cage = cageWith(memory + RESERVED, place);
   const scanners = scannersPath();
   const runtime = Deno.execPath();
   const heap = Math.max(16, Math.floor(memory * HEAP_SHARE / 1024 / 1024));
   return [
-    cagePath(),
-    ...["-u", String(FIRST_UID + place), "-m", String(memory + RESERVED)],
+    ...cage,
     ...["-r", runtime, "-r", scanners, "--"],
     ...[runtime, "run", "--quiet", "--no-config", "--no-lock", "--no-prompt", "--no-remote"],
     ...["--no-npm", "--no-code-cache", `--v8-flags=--max-heap-size=${heap}`, scanners, scanner],
   ];
+}
+
+/**
+ * The command that starts a scanner that is not Diaper's.
+ *
+ * @param program its path, its arguments, and what it may read besides itself and the C library.
+ * @throws {AssetError} when the cage is not in a safe place, or this user is not root.
+ */
+export function cageProgram(
+  program: {
+    readonly path: string;
+    readonly arguments: readonly string[];
+    readonly files: readonly string[];
+  },
+  memory: number,
+  place: number,
+): string[] {
+  return [
+    ...cageWith(memory, place),
+    ...[program.path, ...program.files].flatMap((path) => ["-r", path]),
+    ...["--", program.path, ...program.arguments],
+  ];
+}
+
+function cageWith(memory: number, place: number): string[] {
+  if (Deno.uid() !== 0) {
+    throw new AssetError("Scanners are caged by namespaces, which needs root", "run it as root");
+  }
+  if (place < 0 || place >= MOST_PLACES) throw new RangeError(`Cannot use place ${place}`);
+  return [cagePath(), "-u", String(FIRST_UID + place), "-m", String(memory)];
 }

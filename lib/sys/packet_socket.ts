@@ -20,6 +20,7 @@ const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SO_ATTACH_FILTER = 26;
+const SO_MARK = 36;
 const SOL_PACKET = 263;
 const PACKET_ADD_MEMBERSHIP = 1;
 const PACKET_MR_PROMISC = 1;
@@ -72,6 +73,8 @@ export interface PacketSocketOptions {
   readonly filter?: readonly BpfInstruction[];
   /** For sending only: nothing is received. */
   readonly sendOnly?: boolean;
+  /** Mark of the frames that are sent (SO_MARK). */
+  readonly mark?: number;
 }
 
 /** What the kernel counts. */
@@ -82,7 +85,7 @@ export interface PacketStatistics {
   readonly dropped: number;
 }
 
-/** One interface's frames, in promiscuous mode. */
+/** One interface's frames, in promiscuous mode unless they are marked. */
 export class PacketSocket {
   /** The descriptor, for epoll. */
   readonly fd: number;
@@ -136,12 +139,15 @@ export class PacketSocket {
       this.#option(SOL_PACKET, PACKET_AUXDATA, int32(1));
       this.#option(SOL_PACKET, PACKET_IGNORE_OUTGOING, int32(1));
       this.#bufferSize(options.receiveBuffer ?? 32 * 1024 * 1024);
+      if (options.mark !== undefined) this.#option(SOL_SOCKET, SO_MARK, int32(options.mark));
       if (options.filter !== undefined) this.setFilter(options.filter);
       const address = new DataView(new ArrayBuffer(20));
       address.setUint16(0, AF_PACKET, true);
       if (options.sendOnly !== true) address.setUint16(2, ETH_P_ALL);
       address.setInt32(4, index, true);
       check(`bind to ${name}`, libc.bind(this.fd, address, 20));
+      // Whoever marks frames sees those of an interface in another way, and leaves it as it is.
+      if (options.mark !== undefined) return;
       const membership = new DataView(new ArrayBuffer(16));
       membership.setInt32(0, index, true);
       membership.setUint16(4, PACKET_MR_PROMISC, true);

@@ -73,15 +73,27 @@ function isNoSuchProcess(error: unknown): boolean {
 /** Clock ticks a second in /proc; 100 on all Linux that there is (getconf CLK_TCK). */
 const TICKS = 100;
 
-/** Processor time that a process has used, in seconds; undefined when it is gone. */
-export function processSeconds(pid: number): number | undefined {
+/** Bytes of a page of memory, of which /proc counts; 4 KiB on all machines that Diaper runs on. */
+const PAGE = 4096;
+
+/** What a process uses: processor time so far in seconds, and bytes that it has in memory. */
+export interface ProcessUse {
+  readonly seconds: number;
+  readonly memory: number;
+}
+
+/** What a process uses; undefined when it is gone. */
+export function processUse(pid: number): ProcessUse | undefined {
   try {
     const text = Deno.readTextFileSync(`/proc/${pid}/stat`);
     // The name, in parentheses, may contain anything.
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / TICKS;
+    return {
+      seconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+      memory: Number(fields[21]) * PAGE,
+    };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound || isNoSuchProcess(error)) return undefined;
     throw error;
   }
 }

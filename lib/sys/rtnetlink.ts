@@ -6,12 +6,22 @@
 import { NETLINK, NetlinkError, type NetlinkFailure, NetlinkSocket } from "./netlink.ts";
 import { MessageWriter, NLM_F } from "./netlink_message.ts";
 
-const RTM = { NEWLINK: 16, DELLINK: 17, NEWQDISC: 36, DELQDISC: 37, NEWTFILTER: 44 } as const;
+const RTM = {
+  NEWLINK: 16,
+  DELLINK: 17,
+  NEWQDISC: 36,
+  DELQDISC: 37,
+  NEWTFILTER: 44,
+  DELTFILTER: 45,
+  GETTFILTER: 46,
+} as const;
 const IFLA = { IFNAME: 3, MTU: 4, LINKINFO: 18 } as const;
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
 const VETH_INFO_PEER = 1;
 const TCA = { KIND: 1, OPTIONS: 2 } as const;
-const TCA_BPF = { ACT: 1, CLASSID: 3, OPS_LEN: 4, OPS: 5 } as const;
+const TCA_BPF = { ACT: 1, CLASSID: 3, OPS_LEN: 4, OPS: 5, FLAGS: 8 } as const;
+/** The program's result is what becomes of the frame. */
+const TCA_BPF_FLAG_ACT_DIRECT = 1;
 const TCA_ACT = { KIND: 1, OPTIONS: 2 } as const;
 const TCA_MIRRED_PARMS = 2;
 const TCA_EGRESS_REDIR = 1;
@@ -19,6 +29,7 @@ const TC_ACT_STOLEN = 4;
 const CLSACT = 0xfffffff1;
 const CLSACT_HANDLE = 0xffff0000;
 const INGRESS = 0xfffffff2;
+const EGRESS = 0xfffffff3;
 /** Priority of the filter that forwards everything, and all protocols in network order. */
 const FORWARD_INFO = (49_152 << 16) | 0x0300;
 
@@ -95,6 +106,53 @@ export function stopForwarding(from: number): boolean {
   });
 }
 
+/**
+ * Has the kernel drop everything that an interface receives or sends, until that is undone. Needs no process; a program
+ * that is attached before traffic control may let frames past it.
+ */
+export function dropAll(index: number): void {
+  addClsact(index);
+  for (const parent of [INGRESS, EGRESS]) {
+    request("drop by traffic control", (writer, sequence) => {
+      begin(writer, RTM.NEWTFILTER, NLM_F.CREATE, sequence, index, 1, parent, FORWARD_INFO);
+      writer.string(TCA.KIND, "bpf");
+      const options = writer.beginNest(TCA.OPTIONS);
+      writer.u32(TCA_BPF.FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+      writer.attribute(TCA_BPF.OPS_LEN, Uint8Array.of(1, 0));
+      // The classic program "ret #2": its result is the action, to drop.
+      writer.attribute(TCA_BPF.OPS, Uint8Array.of(0x06, 0, 0, 0, 2, 0, 0, 0));
+      writer.endNest(options);
+      writer.end();
+    });
+  }
+}
+
+/** Undoes {@link dropAll}, and leaves filters of others. @returns false when there was nothing to undo. */
+export function stopDropping(index: number): boolean {
+  let undone = false;
+  for (const parent of [INGRESS, EGRESS]) {
+    undone = attempt("stop dropping", ENOENT, (writer, sequence) => {
+      begin(writer, RTM.DELTFILTER, 0, sequence, index, 1, parent, FORWARD_INFO);
+      writer.string(TCA.KIND, "bpf");
+      writer.end();
+    }) || undone;
+  }
+  if (undone && [INGRESS, EGRESS].every((parent) => !hasFilters(index, parent))) {
+    stopForwarding(index);
+  }
+  return undone;
+}
+
+function hasFilters(index: number, parent: number): boolean {
+  let found = false;
+  const failure = send((writer, sequence) => {
+    begin(writer, RTM.GETTFILTER, NLM_F.DUMP, sequence, index, 0, parent, 0);
+    writer.end();
+  }, (type) => found ||= type === RTM.NEWTFILTER);
+  if (failure !== undefined) throw error("list filters", failure);
+  return found;
+}
+
 const ENOENT = 2;
 const EEXIST = 17;
 const ENODEV = 19;
@@ -156,13 +214,13 @@ function error(what: string, failure: NetlinkFailure): NetlinkError {
   return new NetlinkError(what, failure.code, failure.text, failure.offset);
 }
 
-function send(build: Build): NetlinkFailure | undefined {
+function send(build: Build, visit: (type: number) => void = () => {}): NetlinkFailure | undefined {
   const socket = new NetlinkSocket(NETLINK.ROUTE);
   try {
     const writer = new MessageWriter(4096);
     const sequence = socket.nextSequence();
     build(writer, sequence);
-    return socket.request(writer, sequence, () => {});
+    return socket.request(writer, sequence, visit);
   } finally {
     socket.close();
   }

@@ -50,10 +50,17 @@ export function listenUnix(path: string, type: keyof typeof TYPE, backlog = 4096
 /**
  * Connects to the socket at `path`.
  *
+ * @param options `nonBlocking`: calls on it do not wait, and neither does this one for a listener whose line is
+ *   full (EAGAIN).
  * @throws {SystemError} such as ENOENT or ECONNREFUSED when nobody listens there.
  */
-export function connectUnix(path: string, type: keyof typeof TYPE): number {
-  const fd = check("socket", libc.socket(AF_UNIX, TYPE[type] | SOCK_CLOEXEC, 0));
+export function connectUnix(
+  path: string,
+  type: keyof typeof TYPE,
+  options: { readonly nonBlocking?: boolean } = {},
+): number {
+  const flags = SOCK_CLOEXEC | (options.nonBlocking === true ? SOCK_NONBLOCK : 0);
+  const fd = check("socket", libc.socket(AF_UNIX, TYPE[type] | flags, 0));
   const address = unixAddress(path);
   if (libc.connect(fd, address, address.length) < 0) {
     const code = errno();

@@ -19,8 +19,17 @@
  */
 import { Session } from "./session.ts";
 
-export type { Alert, Direction, Frame, Ni, Scanner, Verdict } from "./scanner.ts";
 export type { CloseReason, Endpoint, Opener, Stream, StreamData, StreamHandler } from "./stream.ts";
+export type {
+  Alert,
+  Direction,
+  Frame,
+  Ni,
+  Scanner,
+  ServiceConnection,
+  ServiceEvents,
+  Verdict,
+} from "./scanner.ts";
 import type { Scanner } from "./scanner.ts";
 
 /** Bytes asked for at once. */

@@ -24,6 +24,11 @@ export const MESSAGE = {
   GAP: 0x22,
   END: 0x23,
   CLOSED: 0x24,
+  /** Of services. */
+  SERVICE_CONNECTED: 0x40,
+  SERVICE_DATA: 0x41,
+  SERVICE_ROOM: 0x42,
+  SERVICE_ENDED: 0x43,
   /** From the scanner. */
   HELLO: 0x81,
   SUBSCRIBE: 0x82,
@@ -43,6 +48,10 @@ export const MESSAGE = {
   KILL: 0xa5,
   RELEASE: 0xa6,
   STREAM_ALERT: 0xa7,
+  /** Of services. */
+  SERVICE_CONNECT: 0xc0,
+  SERVICE_WRITE: 0xc1,
+  SERVICE_HANGUP: 0xc2,
 } as const;
 
 /** Bytes of a message's header: u32 length of all, u16 type, u16 zero. */
@@ -72,6 +81,9 @@ export const OPENER = { HOST: 1, NET: 2, EITHER: 3 } as const;
 export const WHOLE_STREAM: number = Number.MAX_SAFE_INTEGER;
 /** Why a connection is over, by number. */
 export const CLOSE_REASONS = ["", "closed", "reset", "timeout", "limit", "killed"] as const;
+
+/** How a scanner ends a connection to a service: it writes no more, or it is done with it. */
+export const HANGUP = { WRITING: 1, ALL: 2 } as const;
 
 /** Rounds a length up to what messages are padded to. */
 export function padded(length: number): number {

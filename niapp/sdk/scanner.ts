@@ -45,6 +45,24 @@ export interface Alert {
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
+/** A connection to a service. */
+export interface ServiceConnection {
+  /** Sends bytes, at once or as soon as the service takes them; they are copied. */
+  write(bytes: Uint8Array): void;
+  /** Nothing more will be written. */
+  end(): void;
+  /** Ends the connection; nothing more is heard of it. */
+  close(): void;
+}
+
+/** What is heard of a connection to a service. */
+export interface ServiceEvents {
+  /** Bytes of the service. Valid while the handler runs. */
+  data(bytes: Uint8Array): void;
+  /** The connection is over, or was never made: `why` is empty when the service ended it in good order. */
+  ended(why: string): void;
+}
+
 /** The NI kernel, as a scanner sees it. */
 export interface Ni {
   /** Milliseconds since the epoch by the kernel's clock: real inline, the capture's offline. */
@@ -59,6 +77,8 @@ export interface Ni {
   readonly streamLimit: number;
   /** Names of the registered injections, of frames and of streams; their place is their index. */
   readonly injections: readonly string[];
+  /** Names of the services that the administrator gives this scanner. */
+  readonly services: readonly string[];
   /**
    * Asks for frames. The administrator may have allowed less: {@link Scanner.subscribed} tells.
    *
@@ -100,6 +120,13 @@ export interface Ni {
   finish(frame: number): void;
   /** Has {@link Scanner.wake} called when the kernel's clock has come to a time. The last call counts. */
   wakeAt(time: number): void;
+  /**
+   * Asks the kernel to connect this scanner to a service. One connection is for one exchange: over a capture the
+   * kernel waits with the next frame until all connections are over.
+   *
+   * @param service one of {@link Ni.services}; others end at once.
+   */
+  connect(service: string, events: ServiceEvents): ServiceConnection;
 }
 
 /** A scanner. All functions are called one after the other. */

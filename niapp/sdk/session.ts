@@ -16,9 +16,18 @@ import {
   RIGHT,
   VERDICT,
 } from "./protocol.ts";
-import type { Alert, Direction, Frame, Ni, Scanner } from "./scanner.ts";
 import { OpenStreams } from "./open_streams.ts";
 import type { Opener } from "./stream.ts";
+import type {
+  Alert,
+  Direction,
+  Frame,
+  Ni,
+  Scanner,
+  ServiceConnection,
+  ServiceEvents,
+} from "./scanner.ts";
+import { ServiceClient } from "./services.ts";
 
 interface Settings {
   readonly options: Readonly<Record<string, unknown>>;
@@ -26,9 +35,16 @@ interface Settings {
   readonly link_type: number;
   readonly injections: readonly string[];
   readonly stream_limit?: number;
+  readonly services: readonly string[];
 }
 
-const NO_SETTINGS: Settings = { options: {}, host_networks: [], link_type: 1, injections: [] };
+const NO_SETTINGS: Settings = {
+  options: {},
+  host_networks: [],
+  link_type: 1,
+  injections: [],
+  services: [],
+};
 
 /** A scanner that talks to a kernel. */
 export class Session implements Ni {
@@ -41,8 +57,11 @@ export class Session implements Ni {
   readonly #reader: MessageReader;
   readonly #out = new MessageBuffer();
   readonly #streams: OpenStreams;
+  readonly #services = new ServiceClient(this.#out);
   readonly #frame: { -readonly [K in keyof Frame]: Frame[K] };
   #subscriptions = 0;
+  /** A SYNC that is answered when all connections to services are over. */
+  #sync: number | undefined;
   #greeted = false;
 
   /** @param readSize bytes that can be taken at once. */
@@ -90,6 +109,16 @@ export class Session implements Ni {
     return this.#settings.injections;
   }
 
+  /** As {@link Ni.services}. */
+  get services(): readonly string[] {
+    return this.#settings.services;
+  }
+
+  /** As {@link Ni.connect}. */
+  connect(service: string, events: ServiceEvents): ServiceConnection {
+    return this.#services.connect(service, events);
+  }
+
   /** Where the next bytes from the kernel are to be put. */
   space(): Uint8Array<ArrayBuffer> {
     return this.#reader.space();
@@ -103,6 +132,7 @@ export class Session implements Ni {
   take(count: number): void {
     const problem = this.#reader.take(count, (type, start, end) => this.#message(type, start, end));
     if (problem !== undefined) throw new Error(`The NI kernel broke the protocol: ${problem}`);
+    this.#answerSync();
   }
 
   /** What is to be written to the kernel. Valid until the next call of anything here. */
@@ -191,8 +221,9 @@ export class Session implements Ni {
         return this.#frameCame(start, end);
       case MESSAGE.SYNC:
         need(4);
-        this.#out.begin(MESSAGE.DONE).u32(view.getUint32(start, true)).end();
-        return;
+        this.#answerSync();
+        this.#sync = view.getUint32(start, true);
+        return this.#answerSync();
       case MESSAGE.TIME:
         need(8);
         this.#clock(start);
@@ -227,9 +258,30 @@ export class Session implements Ni {
         need(16);
         this.#clock(start + 8);
         return this.#streams.message(type, start, end);
+      case MESSAGE.SERVICE_CONNECTED:
+      case MESSAGE.SERVICE_ROOM:
+        need(8);
+        return this.#services.room(view.getUint32(start, true), view.getUint32(start + 4, true));
+      case MESSAGE.SERVICE_DATA: {
+        need(8);
+        const length = view.getUint32(start + 4, true);
+        need(8 + length);
+        const bytes = this.#reader.bytes.subarray(start + 8, start + 8 + length);
+        return this.#services.data(view.getUint32(start, true), bytes);
+      }
+      case MESSAGE.SERVICE_ENDED:
+        need(8);
+        return this.#services.ended(view.getUint32(start, true), this.#text(start + 8, end));
       default:
         // A newer kernel may say more; what matters is announced with a new version.
     }
+  }
+
+  /** What a service is still to say belongs to what came before. */
+  #answerSync(): void {
+    if (this.#sync === undefined || this.#services.busy) return;
+    this.#out.begin(MESSAGE.DONE).u32(this.#sync).end();
+    this.#sync = undefined;
   }
 
   #welcome(start: number, end: number): void {
@@ -237,7 +289,10 @@ export class Session implements Ni {
     if (version !== PROTOCOL_VERSION) {
       throw new Error(`The NI kernel speaks version ${version}, not ${PROTOCOL_VERSION}`);
     }
-    this.#settings = JSON.parse(this.#text(start + 4, end)) as Settings;
+    this.#settings = {
+      ...NO_SETTINGS,
+      ...JSON.parse(this.#text(start + 4, end)) as Partial<Settings>,
+    };
     this.#greeted = true;
     this.#scanner.start(this);
   }

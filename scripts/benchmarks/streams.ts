@@ -128,7 +128,7 @@ async function memory(): Promise<void> {
   await client.waitForLine(/open/, 120_000);
   const after = await resident(ni.pid);
   ni.kill("SIGUSR2");
-  const [line] = await ni.waitForLine(/^\{"ports".*/);
+  const [line] = await ni.waitForLine(/^\{"links".*/);
   const { streams } = JSON.parse(line) as { streams: { open: number } };
   await client.stop();
   await server.stop();

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parseConfig } from "../../lib/controller/config.ts";
+import { niConfigKeys } from "../../lib/ni/config.ts";
 import { diaper } from "./fake_daemon.ts";
 
 const DIRECTORY = fileURLToPath(new URL("../../docs/man", import.meta.url));
@@ -8,6 +9,7 @@ const PAGES = [
   "diaper.8",
   "diaper-controller.8",
   "diaper-console.8",
+  "diaper-ni.8",
   "diaper-run.1",
   "diaper.yaml.5",
   "diaper-policy.5",
@@ -62,6 +64,9 @@ const HAS_SUBCOMMANDS = [
 /** Those that do something without a subcommand too. */
 const VERBS_THEMSELVES = ["console", "controller"];
 
+/** Verbs whose options have a page of their own. */
+const OWN_PAGES: Readonly<Record<string, string>> = { run: "diaper-run.1", ni: "diaper-ni.8" };
+
 const hasMandoc = (() => {
   try {
     return new Deno.Command("mandoc", { args: ["-Tlint", `${DIRECTORY}/diaper.8`] }).outputSync()
@@ -91,7 +96,8 @@ Deno.test("man: every verb has its section, with exactly the options that it tak
     const text = sections.get(verb);
     assert.notEqual(text, undefined, `diaper.8 has no section "${verb}"`);
     const taken = (await candidates(...verb.split(" "), "--")).filter((o) => !COMMON.includes(o));
-    const body = verb === "run" ? page("diaper-run.1") : text ?? "";
+    const own = OWN_PAGES[verb];
+    const body = own === undefined ? text ?? "" : page(own);
     const told = documented(body).filter((o) => !COMMON.includes(o));
     assert.deepEqual(told.toSorted(), taken.toSorted(), verb);
     assert(page("diaper.8").includes(`\n.Cm ${verb.split(" ")[0]}`) || verb === "run", verb);
@@ -128,4 +134,12 @@ Deno.test("man: diaper.yaml(5) has every key with its default", () => {
     told.map(([k, v]) => `${k}=${list(v)}`).toSorted(),
     expected.map(([k, v]) => `${k}=${list(v)}`).toSorted(),
   );
+});
+
+Deno.test("man: diaper-ni(8) has every key of the configuration", () => {
+  const keys = niConfigKeys();
+  const told = page("diaper-ni.8");
+  assert(keys.length > 20, keys.join());
+  const missing = keys.filter((key) => !new RegExp(`\\.(It )?(Ic|Ql) ${key}( ,)?\\n`).test(told));
+  assert.deepEqual(missing, []);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ConfigError, parseConfig } from "../../lib/controller/config.ts";
+import { ConfigError } from "../../lib/config/yaml.ts";
+import { parseConfig } from "../../lib/controller/config.ts";
 
 function problems(text: string): string[] {
   try {

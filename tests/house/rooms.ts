@@ -36,18 +36,23 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
     packages: [],
     reason: "the domain has no I/O, so that a policy means the same everywhere",
   },
+  "lib/config/": {
+    rooms: ["lib/net/"],
+    packages: ["zod", "yaml"],
+    reason: "how configuration files are read and checked, without knowing what stands in them",
+  },
   "lib/sys/": {
     rooms: ["lib/net/", "deno.json"],
     packages: ["node:*", "ssh2"],
     reason: "the floor that all others stand on knows none of them",
   },
   "lib/broker/": {
-    rooms: ["lib/controller/", "lib/net/", "lib/pinhole/", "lib/sys/"],
+    rooms: ["lib/config/", "lib/controller/", "lib/net/", "lib/pinhole/", "lib/sys/"],
     packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
     reason: "local authentication hands over to a controller; it never drives an enforcer",
   },
   "lib/controller/": {
-    rooms: ["drivers/", "lib/broker/", "lib/net/", "lib/pinhole/", "lib/sys/"],
+    rooms: ["drivers/", "lib/broker/", "lib/config/", "lib/net/", "lib/pinhole/", "lib/sys/"],
     packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
     reason: "authorization and execution; on a single host it runs the broker's sessions too",
   },
@@ -58,12 +63,12 @@ export const ROOMS: Readonly<Record<string, RoomRule>> = {
   },
   "lib/ni/": {
     // The protocol's page is the one thing that the kernel and scanners share.
-    rooms: ["lib/net/", "lib/pinhole/", "lib/sys/", "niapp/sdk/protocol.ts"],
+    rooms: ["lib/config/", "lib/net/", "lib/pinhole/", "lib/sys/", "niapp/sdk/protocol.ts"],
     packages: ["node:*", "zod", "yaml", "@logtape/logtape"],
     reason: "the NI kernel trusts no scanner and no controller, and starts without either",
   },
   "lib/admin/": {
-    rooms: ["lib/net/", "lib/pinhole/", "lib/sys/"],
+    rooms: ["lib/config/", "lib/net/", "lib/pinhole/", "lib/sys/"],
     packages: ["node:*", "zod", "yaml", "@logtape/logtape", "hono", "postgres"],
     reason: "administration talks to the others over the network only",
   },

@@ -8,6 +8,39 @@ import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/process.ts";
 
+/** Datagrams on their way there and back; UDP to and from port 9000. */
+export interface Echo {
+  /** Ends it, and tells how many were not answered, and how many answers came more than once. */
+  stop(): Promise<{ sent: number; lost: number; twice: number }>;
+}
+
+const ECHO = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.bind(("", 9000)); print("listening")
+while True: s.sendto(*s.recvfrom(100))
+`;
+const ASK = `
+import json, select, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.connect((sys.argv[1], 9000)); s.setblocking(False)
+sent = 0; came = {}
+def receive():
+    while True:
+        try: n = int(s.recv(100))
+        except BlockingIOError: return
+        came[n] = came.get(n, 0) + 1
+        if len(came) == 1 and came[n] == 1: print("first")
+end = time.time() + 60
+while time.time() < end and not select.select([sys.stdin], [], [], 0.0005)[0]:
+    s.send(b"%d" % sent); sent += 1; receive()
+last = time.time() + 2
+while len(came) < sent and time.time() < last: time.sleep(0.001); receive()
+print(json.dumps({"sent": sent, "lost": sent - len(came), "twice": sum(n > 1 for n in came.values())}))
+`;
+
 /** A host, the network, and the NI between them, on a link of their own. */
 export class NiLab {
   readonly lab: Lab;
@@ -69,19 +102,61 @@ export class NiLab {
 
   /** Starts an NI on the box and waits until it forwards. */
   async start(...args: string[]): Promise<LabProcess> {
-    const ni = this.box.spawn(DIAPER_BINARY, [
-      ...["ni", "--host", "porth", "--net", "portn", "--json"],
-      ...args,
-    ]);
-    await ni.waitForLine(/NI between porth and portn/, 60_000);
+    return await this.run("--host", "porth", "--net", "portn", "--run-dir", this.runDir, ...args);
+  }
+
+  /** Starts an NI with a configuration, lines of YAML without links and run_dir, and waits until it forwards. */
+  async startWith(config: string, ...args: string[]): Promise<LabProcess> {
+    await this.configure(config);
+    return await this.run("--config", this.config, ...args);
+  }
+
+  /** Writes the configuration that {@link startWith} names. */
+  async configure(config: string): Promise<void> {
+    const links = "links: {host: porth, net: portn}";
+    await Deno.writeTextFile(this.config, `${links}\nrun_dir: ${this.runDir}\n${config}`);
+  }
+
+  /** Starts an NI in a way of its own. */
+  async run(...args: string[]): Promise<LabProcess> {
+    const ni = this.box.spawn(DIAPER_BINARY, ["ni", "--json", ...args]);
+    await ni.waitForLine(/NI (between porth and portn|before porth)/, 60_000);
     return ni;
   }
 
-  /** Starts an NI with a configuration and waits until it forwards. */
-  async startWith(config: string): Promise<LabProcess> {
-    const ni = this.box.spawn(DIAPER_BINARY, ["ni", "--config", config, "--json"]);
-    await ni.waitForLine(/NI between porth and portn/, 60_000);
-    return ni;
+  /** What `diaper status --json` says of the NI. */
+  async status(): Promise<Record<string, unknown>> {
+    const daemon = this.lab.path("diaper.yaml");
+    await Deno.writeTextFile(daemon, `run_dir: ${this.runDir}\n`);
+    const args = ["status", "--json", "--config", daemon];
+    const { ni } = JSON.parse(await this.box.must(DIAPER_BINARY, args));
+    return ni[0];
+  }
+
+  /** Where the NI has its control socket. */
+  get runDir(): string {
+    return this.lab.path("run");
+  }
+
+  /** The configuration. */
+  get config(): string {
+    return this.lab.path("ni.yaml");
+  }
+
+  /** Sends numbered datagrams from the host, two thousand a second, to somebody who sends them back, until it is told to stop. */
+  async echo(): Promise<Echo> {
+    const server = this.net.spawn("python3", ["-u", "-c", ECHO]);
+    await server.waitForLine(/listening/);
+    const client = this.host.spawn("python3", ["-u", "-c", ASK, this.netAddress]);
+    await client.waitForLine(/first/);
+    return {
+      stop: async () => {
+        await client.closeInput();
+        const [line] = await client.waitForLine(/^\{.*/, 20_000);
+        await server.stop();
+        return JSON.parse(line);
+      },
+    };
   }
 
   /** Pings from the host; how many of `count` were answered, and how many answers came twice. */

@@ -52,7 +52,7 @@ inline("everything passes, over both families, with the offloads that hosts have
     assert.equal(sent, received, address);
   }
   ni.kill("SIGUSR2");
-  const [line] = await ni.waitForLine(/^\{"ports".*/);
+  const [line] = await ni.waitForLine(/^\{"links".*/);
   const status = JSON.parse(line);
   const [host] = status.ports;
   // Only the first packets of connections came to user space.
@@ -83,7 +83,7 @@ inline("tagged frames keep their tags, through the kernel and through user space
   }
   assert.equal((await tcpdump.status).code, 0);
   ni.kill("SIGUSR2");
-  const [line] = await ni.waitForLine(/^\{"ports".*/);
+  const [line] = await ni.waitForLine(/^\{"links".*/);
   const [host] = JSON.parse(line).ports;
   assert.ok(host.scanned.frames >= 2, line);
 });
@@ -116,7 +116,7 @@ inline("a prevent rule drops in the kernel, and is counted", async (lab) => {
   assert.equal((await lab.ping(2, "-i", "0.05", "2001:db8:77::2")).answered, 0);
   assert.equal((await lab.ping(2, "-i", "0.05", lab.netAddress)).answered, 2);
   ni.kill("SIGUSR2");
-  const [line] = await ni.waitForLine(/^\{"ports".*/);
+  const [line] = await ni.waitForLine(/^\{"links".*/);
   const [smb, echo] = JSON.parse(line).rules;
   assert.ok(smb.frames >= 1 && echo.frames === 2, line);
 });

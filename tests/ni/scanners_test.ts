@@ -113,6 +113,7 @@ const BREAKS: [deed: string, why: RegExp][] = [
   ["bad-alert", /alert has no signature/],
   ["foreign", /verdict for frame 123456, which it was not asked for/],
   ["twice", /verdict for frame 1, which it was not asked for/],
+  ["verdicts", /verdict for frame 1000, which it was not asked for/],
   ["die", /signal 6/],
 ];
 for (const [deed, why] of BREAKS) {
@@ -137,6 +138,34 @@ caseOf("rights: who asks for more gets what it may have", async (directory) => {
   const reader = await beside(directory, "contain", { contain: [] });
   assert.deepEqual([reader.left, reader.scanners["hostile"]?.passed], [[1, 2, 4, 5], 0]);
 });
+
+caseOf("a registered frame is sent as it is, as often as it is asked for", async (directory) => {
+  const registered = { name: "reply", frame: udp(77) };
+  const { left, failures, counters } = await beside(directory, "reply", {
+    injections: [registered],
+  });
+  assert.deepEqual([left.toSorted((a, b) => a - b), failures, counters.injected], [
+    [1, 2, 4, 5, 77, 77, 77],
+    [],
+    3,
+  ]);
+  // Bytes that are registered for streams, or too many, are no frame.
+  const short = { name: "short", frame: udp(77).slice(0, 13) };
+  const broken = await beside(directory, "reply", { injections: [short] });
+  assert.match(broken.failures.join("\n"), /injection 0 has 13 bytes: no frame of this link/);
+});
+
+caseOf(
+  "never: who says nothing is ended after its time, and its frames meet on_failure",
+  async (directory) => {
+    const open = await beside(directory, "never", { holdLimit: 2 });
+    assert.match(open.failures.join("\n"), /no verdict for frame 1 in 2 ms/);
+    assert.deepEqual(open.left.toSorted(), [1, 2, 4, 5]);
+    const closed = await beside(directory, "never", { holdLimit: 2, onFailure: "closed" });
+    assert.deepEqual(closed.left, [2, 5]);
+    assert.equal(closed.scanners["hostile"]?.failedClosed, 3);
+  },
+);
 
 caseOf("floods of alerts are counted and dropped", async (directory) => {
   const { scanners, signatures, left } = await beside(directory, "alerts");

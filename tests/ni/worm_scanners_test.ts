@@ -94,7 +94,7 @@ inline(
     assert.equal(await halfOpen(lab), 0);
     assert.equal(await lab.net.tryConnect("198.51.100.2", PORT), "connected");
     ni.kill("SIGUSR2");
-    const [status] = await ni.waitForLine(/^\{"ports".*/);
+    const [status] = await ni.waitForLine(/^\{"links".*/);
     const { cut, resets } = JSON.parse(status).scanners.synbomb;
     assert.ok(cut > 0 && resets >= (detail["repaired"] as number), status);
   },

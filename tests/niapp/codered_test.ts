@@ -14,7 +14,7 @@ class CodeRedNi extends FakeNi {
     super(new CodeRed(), { options, hostNetworks: [`${HOST}/32`] });
   }
 
-  connect(
+  syn(
     destination: string,
     more: Partial<FrameSpec> = {},
   ): { number: number; verdict: Verdict } {
@@ -42,19 +42,19 @@ Deno.test("codered: a browser that translates names first is left alone", () => 
   const ni = new CodeRedNi();
   for (let i = 1; i < 200; i++) {
     ni.answer(`host${i}.example`, [`198.51.100.${i}`, 300], [`2001:db8:1::${i}`, 300]);
-    assert.equal(ni.connect(`198.51.100.${i}`).verdict, "pass");
-    assert.equal(ni.connect(`2001:db8:1::${i}`).verdict, "pass");
+    assert.equal(ni.syn(`198.51.100.${i}`).verdict, "pass");
+    assert.equal(ni.syn(`2001:db8:1::${i}`).verdict, "pass");
   }
   assert.equal(ni.alerts.length, 0);
 });
 
 Deno.test("codered: three random destinations in a second are a problem, two are not", () => {
   const ni = new CodeRedNi();
-  assert.equal(ni.connect("198.51.100.1").verdict, "pass");
-  assert.equal(ni.connect("198.51.100.1", { sourcePort: 40001 }).verdict, "pass");
-  assert.equal(ni.connect("198.51.100.2").verdict, "pass");
+  assert.equal(ni.syn("198.51.100.1").verdict, "pass");
+  assert.equal(ni.syn("198.51.100.1", { sourcePort: 40001 }).verdict, "pass");
+  assert.equal(ni.syn("198.51.100.2").verdict, "pass");
   assert.equal(ni.alerts.length, 0);
-  assert.equal(ni.connect("198.51.100.3", { destinationPort: 8080 }).verdict, "later");
+  assert.equal(ni.syn("198.51.100.3", { destinationPort: 8080 }).verdict, "later");
   assert.equal(ni.alerts.length, 1);
   assert.deepEqual(ni.alerts[0]?.detail, {
     random_connections_last_minute: 3,
@@ -66,13 +66,13 @@ Deno.test("codered: three random destinations in a second are a problem, two are
 Deno.test("codered: eleven random destinations in a minute are a problem, also slowly", () => {
   const ni = new CodeRedNi();
   for (let i = 1; i <= 10; i++) {
-    assert.equal(ni.connect(`198.51.100.${i}`).verdict, "pass");
+    assert.equal(ni.syn(`198.51.100.${i}`).verdict, "pass");
     ni.advance(5);
   }
-  assert.equal(ni.connect("198.51.100.11").verdict, "later");
+  assert.equal(ni.syn("198.51.100.11").verdict, "later");
   const slower = new CodeRedNi();
   for (let i = 1; i <= 30; i++) {
-    assert.equal(slower.connect(`198.51.100.${i}`).verdict, "pass", `connection ${i}`);
+    assert.equal(slower.syn(`198.51.100.${i}`).verdict, "pass", `connection ${i}`);
     slower.advance(7);
   }
 });
@@ -82,7 +82,7 @@ Deno.test("codered: while there is a problem one SYN passes every six seconds, t
   const begin = ni.now;
   const held: number[] = [];
   for (let i = 1; i <= 30; i++) {
-    const { number, verdict } = ni.connect(`198.51.100.${i}`, { sourcePort: 40000 + i });
+    const { number, verdict } = ni.syn(`198.51.100.${i}`, { sourcePort: 40000 + i });
     if (verdict === "later") held.push(number);
   }
   assert.equal(held.length, 28);
@@ -100,23 +100,23 @@ Deno.test("codered: while there is a problem one SYN passes every six seconds, t
 
 Deno.test("codered: after a minute it looks again: on with an alert, or everything may go", () => {
   const ni = new CodeRedNi();
-  for (let i = 1; i <= 20; i++) ni.connect(`198.51.100.${i}`, { sourcePort: 40000 + i });
+  for (let i = 1; i <= 20; i++) ni.syn(`198.51.100.${i}`, { sourcePort: 40000 + i });
   assert.equal(ni.alerts.length, 1);
   ni.advance(30);
-  for (let i = 1; i <= 12; i++) ni.connect(`203.0.113.${i}`, { sourcePort: 41000 + i });
+  for (let i = 1; i <= 12; i++) ni.syn(`203.0.113.${i}`, { sourcePort: 41000 + i });
   ni.advance(31);
   assert.equal(ni.alerts.length, 2, "still a problem");
   ni.advance(60);
   assert.equal(ni.alerts.length, 2);
-  assert.equal(ni.connect("203.0.113.200").verdict, "pass", "and it is over");
+  assert.equal(ni.syn("203.0.113.200").verdict, "pass", "and it is over");
   assert.equal([...ni.decisions.values()].length, 33, "nothing is forgotten");
 });
 
 Deno.test("codered: a SYN that is sent again takes the place of the first", () => {
   const ni = new CodeRedNi();
-  for (let i = 1; i <= 3; i++) ni.connect(`198.51.100.${i}`);
-  const first = ni.connect("198.51.100.9");
-  const second = ni.connect("198.51.100.9");
+  for (let i = 1; i <= 3; i++) ni.syn(`198.51.100.${i}`);
+  const first = ni.syn("198.51.100.9");
+  const second = ni.syn("198.51.100.9");
   assert.equal(ni.decisions.get(first.number), "cut");
   assert.equal(second.verdict, "later");
 });
@@ -125,13 +125,13 @@ Deno.test("codered: more than may wait is cut, and very many are cut at once whe
   const ni = new CodeRedNi({ waiting: 4 });
   const verdicts = [];
   for (let i = 1; i <= 10; i++) {
-    verdicts.push(ni.connect(`198.51.100.${i}`, { sourcePort: i }).verdict);
+    verdicts.push(ni.syn(`198.51.100.${i}`, { sourcePort: i }).verdict);
   }
   assert.deepEqual(verdicts.map((v) => v[0]).join(""), "ppllllcccc");
   const fast = new CodeRedNi({ drop_above: 3 });
   const all = Array.from(
     { length: 12 },
-    (_, i) => fast.connect(`198.51.100.${i + 1}`, { sourcePort: i }).verdict,
+    (_, i) => fast.syn(`198.51.100.${i + 1}`, { sourcePort: i }).verdict,
   );
   assert.equal(all.filter((v) => v === "cut").length, 7);
 });
@@ -139,11 +139,11 @@ Deno.test("codered: more than may wait is cut, and very many are cut at once whe
 Deno.test("codered: addresses on the allow list need no translation", () => {
   const ni = new CodeRedNi({ allow: ["198.51.100.0/25", "2001:db8:5::/48"] });
   for (let i = 1; i <= 50; i++) {
-    assert.equal(ni.connect(`198.51.100.${i}`).verdict, "pass");
-    assert.equal(ni.connect(`2001:db8:5::${i}`).verdict, "pass");
+    assert.equal(ni.syn(`198.51.100.${i}`).verdict, "pass");
+    assert.equal(ni.syn(`2001:db8:5::${i}`).verdict, "pass");
   }
   assert.equal(ni.alerts.length, 0);
-  for (let i = 200; i <= 203; i++) ni.connect(`198.51.100.${i}`);
+  for (let i = 200; i <= 203; i++) ni.syn(`198.51.100.${i}`);
   assert.equal(ni.alerts.length, 1);
 });
 
@@ -154,7 +154,7 @@ Deno.test("codered: answers that come from the host itself translate nothing", (
     frame({ source: HOST, destination: RESOLVER, sourcePort: 53, destinationPort: 53, payload }),
     "from-host",
   );
-  for (let i = 1; i <= 3; i++) ni.connect(`198.51.100.${i}`);
+  for (let i = 1; i <= 3; i++) ni.syn(`198.51.100.${i}`);
   assert.equal(ni.alerts.length, 1);
 });
 
@@ -179,7 +179,7 @@ Deno.test("codered: DNS over TCP counts, also in pieces and sent twice", () => {
   for (const from of [0, 0, 1, 1, 20]) {
     segment(TCP.ACK, 100 + from, stream.subarray(from, from === 20 ? stream.length : from + 30));
   }
-  for (const last of [1, 2, 1, 2]) ni.connect(`198.51.100.${last}`);
+  for (const last of [1, 2, 1, 2]) ni.syn(`198.51.100.${last}`);
   assert.deepEqual([ni.alerts, [...ni.decisions.values()].includes("cut")], [[], false]);
 });
 

@@ -22,6 +22,7 @@ export class FakeNi implements Ni {
   readonly linkType = 1;
   readonly streamLimit = 0;
   readonly injections = [];
+  readonly services = [];
   readonly subscriptions: { filter: string; right: string }[] = [];
   readonly decisions = new Map<number, "pass" | "cut">();
   readonly decidedAt = new Map<number, number>();
@@ -52,6 +53,9 @@ export class FakeNi implements Ni {
     assert.ok(!this.decisions.has(number), `frame ${number} was decided about twice`);
     this.decisions.set(number, verdict);
     this.decidedAt.set(number, this.now);
+  }
+  connect(): never {
+    throw new Error("no services");
   }
   inject(): void {
     throw new Error("nothing is registered");

@@ -83,6 +83,12 @@ int main(int argc, char **argv) {
 		alert("{\"signature\":[1,2,3]}");
 	if (strcmp(deed, "foreign") == 0)
 		verdict(123456, 1);
+	if (strcmp(deed, "verdicts") == 0)
+		for (unsigned i = 0; i < 100000; i++)
+			verdict(1000 + i, 1 + i % 2);
+	if (strcmp(deed, "stuffed") == 0)
+		for (;;)
+			pause();
 	for (;;) {
 		uint16_t type = receive_message();
 		if (type == 0x05 && strcmp(deed, "deaf") != 0)
@@ -96,6 +102,8 @@ int main(int argc, char **argv) {
 			verdict(frame_number(), 1);
 			verdict(frame_number(), 1);
 		}
+		if (strcmp(deed, "reply") == 0)
+			send_message(0x84, "\0\0\0\0\1\0\0\0", 8);
 		if (strcmp(deed, "never") == 0)
 			continue;
 		if (strcmp(deed, "die") == 0)

@@ -14,8 +14,7 @@ const scanner = decodeURIComponent(new URL("editing_scanner.ts", import.meta.url
 const print = (line: string) => Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
 const poller = new Poller();
 const ni = new InlineNi({
-  host: "porth",
-  net: "portn",
+  links: { host: "porth", net: "portn" },
   prevent: [],
   scanners: new Map([["edit", {
     rights: {

@@ -1,5 +1,5 @@
 /**
- * YAML files that are checked by a schema, with errors at file:line:column.
+ * YAML files checked by a schema, with errors at file:line:column.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export class ConfigError extends Error {
 }
 
 /**
- * Reads a file's text.
+ * Reads YAML.
  *
  * @param schema what may stand there; nothing is an empty object.
  * @param file its name, for messages.
@@ -43,7 +43,7 @@ export function parseYaml<T>(schema: z.ZodType<T>, text: string, file: string): 
   }
   const result = schema.safeParse(plain(document, at) ?? {});
   if (result.success) return result.data;
-  throw new ConfigError(result.error.issues.flatMap((issue) => {
+  const problems = result.error.issues.flatMap((issue) => {
     const name = issue.path.join(".");
     const offset = offsetOf(document.contents, issue.path);
     if (issue.code === "unrecognized_keys") {
@@ -53,7 +53,14 @@ export function parseYaml<T>(schema: z.ZodType<T>, text: string, file: string): 
       });
     }
     return [at(offset, `${name === "" ? "" : `${name}: `}${issue.message}`)];
-  }));
+  });
+  throw new ConfigError(problems.sort((a, b) => a.line - b.line || a.column - b.column));
+}
+
+/** A file that cannot be read, as a configuration that cannot be used. */
+export function unreadable(file: string, cause: unknown): ConfigError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new ConfigError([{ file, line: 1, column: 1, message: `cannot be read: ${why}` }]);
 }
 
 /** The document as plain values; aliases may not make it grow without end. */

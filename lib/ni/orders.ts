@@ -1,0 +1,61 @@
+/**
+ * Orders from the NI's main thread to its worker, which waits in the kernel and takes no messages: lines of JSON over a
+ * socket pair.
+ *
+ * @module
+ */
+import { libc } from "../sys/libc.ts";
+import type { InlineSettings } from "./inline.ts";
+
+/** What the main thread wants. */
+export type NiOrderLine =
+  /** Tells the status, with the number that was asked with. */
+  | { readonly order: "status"; readonly id: number }
+  /** Puts other rules and scanners in force, and tells whether they are. */
+  | { readonly order: "reload"; readonly id: number; readonly settings: InlineSettings }
+  | { readonly order: "stop" };
+
+/** An order as a line. Maps and bytes, which JSON has not, are kept. */
+export function orderLine(order: NiOrderLine): string {
+  return JSON.stringify(order, (_key, value: unknown) => {
+    if (value instanceof Map) return { "$map": [...value] };
+    return value instanceof Uint8Array ? { "$bytes": value.toBase64() } : value;
+  }) + "\n";
+}
+
+/** The order that a line says. */
+export function readOrderLine(line: string): NiOrderLine {
+  return JSON.parse(line, (_key, value: unknown) => {
+    if (typeof value !== "object" || value === null) return value;
+    if ("$map" in value && Array.isArray(value.$map)) {
+      return new Map(value.$map as [string, unknown][]);
+    }
+    return "$bytes" in value && typeof value.$bytes === "string"
+      ? Uint8Array.fromBase64(value.$bytes)
+      : value;
+  }) as NiOrderLine;
+}
+
+/** Reads orders, whatever pieces they come in. */
+export class NiOrderReader {
+  readonly #fd: number;
+  readonly #buffer = new Uint8Array(65_536);
+  readonly #decoder = new TextDecoder();
+  #text = "";
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** The orders that have come. */
+  read(): NiOrderLine[] {
+    const n = libc.read(this.#fd, this.#buffer, this.#buffer.length);
+    if (n < 0) return [];
+    // The main thread is gone, and with it whoever could order anything else.
+    if (n === 0) return [{ order: "stop" }];
+    this.#text += this.#decoder.decode(this.#buffer.subarray(0, n), { stream: true });
+    const lines = this.#text.split("\n");
+    this.#text = lines.pop() ?? "";
+    return lines.map(readOrderLine);
+  }
+}
