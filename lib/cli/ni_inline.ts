@@ -10,6 +10,8 @@ import { libc } from "../sys/libc.ts";
 import { startWorker } from "../sys/runtime.ts";
 import { notifySystemd } from "../sys/systemd.ts";
 import { sendUnix, unixPair } from "../sys/unix_socket.ts";
+import type { ContainmentOrder } from "../admin/messages.ts";
+import type { Outcome } from "../admin/ni_side.ts";
 import { daemonLog } from "./daemon_log.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { NiConsole, ownAddressRules, readNiConsole } from "./ni_console.ts";
@@ -112,6 +114,7 @@ class InlineDaemon {
         } else if (data.news === "log") this.#log[data.level]("{text}", { text: data.text });
         else if (data.news === "status") this.#answer(data.id, data.status);
         else if (data.news === "reloaded") this.#answer(data.id, data.problem);
+        else if (data.news === "contained") this.#answer(data.id, data.problem);
         else if (data.news === "stopped") resolve(data.status);
         else if (data.news === "failed") reject(new CliError(EXIT.FAILED, data.message, data.next));
         else this.#ready(reject);
@@ -151,7 +154,7 @@ class InlineDaemon {
         pid: Deno.pid,
         started_at: this.#started,
       }),
-      order: undefined,
+      order: (order) => this.#contain(order),
       configure: undefined,
       log: (level, text) => this.#log[level]("{text}", { text }),
     });
@@ -162,6 +165,22 @@ class InlineDaemon {
     // With a console there is a way to this machine, which must not lead through its own ports.
     const own = this.#console === undefined ? [] : ownAddressRules();
     return { prevent: [...prevent, ...own], scanners, hostNetworks, onExit };
+  }
+
+  async #contain(order: ContainmentOrder): Promise<Outcome> {
+    const { verb, host, connections, bytes, destinations, reason, owner } = order;
+    const until = Date.parse(order.issued_at) + order.lifetime * 1000;
+    const why = await this.#ask((id) => ({
+      order: "contain",
+      id,
+      containment: { verb, host, connections, bytes, destinations, until, reason, owner },
+    }));
+    if (typeof why === "string") return { ok: false, why };
+    this.#log.info("{verb} {host} until {until}: {reason} ({owner})", {
+      ...{ verb, host, reason, owner },
+      until: new Date(until).toISOString(),
+    });
+    return { ok: true, why: "" };
   }
 
   /** Counters, with what does not come from the worker. */

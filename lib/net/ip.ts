@@ -96,6 +96,16 @@ export function prefixRange(address: IpAddress, length: number): IpRange {
   return { first: ipFromBytes(first), last: ipFromBytes(last) };
 }
 
+/** Reads an address, or a prefix (`192.0.2.0/24`), as the range of its addresses; undefined when it is neither. */
+export function parsePrefix(text: string): IpRange | undefined {
+  const [head = "", length, ...rest] = text.split("/");
+  const address = parseIp(head);
+  if (address === undefined || rest.length > 0) return undefined;
+  const bits = address.bytes.length * 8;
+  const wanted = length === undefined ? bits : /^\d{1,3}$/.test(length) ? Number(length) : -1;
+  return wanted < 0 || wanted > bits ? undefined : prefixRange(address, wanted);
+}
+
 /** The length of the prefix that is exactly this range, or `undefined` when it is not a prefix. */
 export function prefixLength(range: IpRange): number | undefined {
   const { bytes: first } = range.first;

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { inRange, type IpAddress, type IpRange } from "../net/ip.ts";
+import { inRange, type IpAddress, type IpRange, parseIp, parsePrefix } from "../net/ip.ts";
 import { type Packet, PROTOCOL, TCP } from "../net/packet.ts";
 import type { Direction } from "./frame.ts";
+import type { ContainmentText } from "./orders.ts";
 
 /** What a host may still do. */
 export type ContainmentKind =
@@ -122,6 +123,32 @@ export class ContainedHosts {
       dropped: 0,
       passed: 0,
     });
+  }
+
+  /**
+   * Carries out an order that is text.
+   *
+   * @returns why it cannot be.
+   */
+  obey(text: ContainmentText, now: number): string | undefined {
+    const host = parseIp(text.host);
+    if (host === undefined) return `${text.host} is not an address`;
+    if (text.verb === "allow") {
+      return this.clear(host) ? undefined : `${text.host} is not contained here`;
+    }
+    const destinations = (text.destinations ?? []).map(parsePrefix);
+    if (destinations.includes(undefined)) return "a destination is not a prefix";
+    if (!this.#hosts.has(host.text) && this.#hosts.size >= MOST_CONTAINED) {
+      return `more than ${MOST_CONTAINED} hosts are contained`;
+    }
+    const { until, reason, owner } = text;
+    const kind: ContainmentKind = text.verb === "slow"
+      ? { verb: "slow", connections: text.connections, bytes: text.bytes }
+      : text.verb === "filter"
+      ? { verb: "filter", destinations: destinations.filter((range) => range !== undefined) }
+      : { verb: "block" };
+    this.set({ host, kind, until, reason, owner }, now);
+    return undefined;
   }
 
   /** Lets a host go. False when it was not contained. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { inRange, type IpRange, parseIp, prefixRange } from "../net/ip.ts";
+import { inRange, type IpRange, parsePrefix } from "../net/ip.ts";
 import { type Packet, TCP } from "../net/packet.ts";
 import type { Direction } from "./frame.ts";
 
@@ -17,7 +17,7 @@ export class HostNetworks {
    * @throws {RangeError} when one is not a prefix.
    */
   constructor(prefixes: readonly string[]) {
-    this.#ranges = prefixes.map(parsePrefix);
+    this.#ranges = prefixes.map(requiredPrefix);
     this.#told = prefixes.length > 0;
   }
 
@@ -40,11 +40,8 @@ function begins(p: Packet): boolean {
   return p.isUdp || (p.isTcp && (p.tcpFlags & (TCP.SYN | TCP.ACK)) === TCP.SYN);
 }
 
-function parsePrefix(text: string): IpRange {
-  const [base = "", length] = text.split("/");
-  const address = parseIp(base);
-  if (address === undefined || (length !== undefined && !/^\d{1,3}$/.test(length))) {
-    throw new RangeError(`Cannot read ${JSON.stringify(text)} as a prefix`);
-  }
-  return prefixRange(address, length === undefined ? address.bytes.length * 8 : Number(length));
+function requiredPrefix(text: string): IpRange {
+  const range = parsePrefix(text);
+  if (range === undefined) throw new RangeError(`Cannot read ${JSON.stringify(text)} as a prefix`);
+  return range;
 }

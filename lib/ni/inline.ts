@@ -11,6 +11,7 @@ import { PacketSocket, SendQueue } from "../sys/packet_socket.ts";
 import { deleteLink, forwardAll, stopForwarding } from "../sys/rtnetlink.ts";
 import { ProgramRefused } from "../sys/bpf.ts";
 import { type Count, FastPath, type FastPathRules, type PreparedRules } from "./fast_path.ts";
+import type { ContainmentText } from "./orders.ts";
 import { type Direction, FrameRef } from "./frame.ts";
 import { type KernelPlan, NiKernel, type PreventRule } from "./kernel.ts";
 import { ScannerHost, type ScannerSpec } from "./scanner_host.ts";
@@ -200,6 +201,18 @@ export class InlineNi {
     this.#followGrants(true);
   }
 
+  /**
+   * Contains a host, or lets it go.
+   *
+   * @returns why that cannot be.
+   */
+  contain(order: ContainmentText): string | undefined {
+    this.#clock();
+    const problem = this.#kernel.contained.obey(order, this.#kernel.now);
+    this.#followGrants(true);
+    return problem;
+  }
+
   /** Milliseconds that may pass before {@link work} must be called again. */
   timeout(): number {
     const wake = this.#kernel.nextWake();
@@ -218,6 +231,10 @@ export class InlineNi {
     if (now < this.#nextTick) return;
     this.#nextTick = now + TICK;
     this.#kernel.expire();
+    for (const host of this.#kernel.contained.expire(this.#kernel.now)) {
+      this.#options.log("info", `${host} is not contained any more: its time is over`);
+      this.#followGrants(true);
+    }
     this.#host.tick();
     this.#sendAll();
     if (now >= this.#nextLinkCheck) {
@@ -237,6 +254,7 @@ export class InlineNi {
     return {
       ports: [this.#portStatus(host), this.#portStatus(net)],
       frames: this.#kernel.counters,
+      contained: this.#kernel.contained.status(),
       streams: { ...this.#kernel.streamCounters, ...this.#kernel.streamLoad },
       rules: [
         ...this.#kernel.rules.map((rule, i) => {
@@ -323,7 +341,9 @@ export class InlineNi {
 
   /** Until a scanner has said what it wants, what it may contain comes to user space, and meets `on_failure`. */
   #rules(): FastPathRules {
-    const scan = this.#options.userSpace ? [EVERYTHING] : this.#kernel.scanRules();
+    const scan = this.#options.userSpace
+      ? [EVERYTHING]
+      : [...this.#kernel.containedRules(), ...this.#kernel.scanRules()];
     return {
       prevent: this.#kernel.preventPrograms,
       scan,

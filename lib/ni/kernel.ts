@@ -11,6 +11,7 @@ import type { BpfInstruction } from "../net/bpf.ts";
 import type { ScanRule } from "./fast_path.ts";
 import { Packet, TCP } from "../net/packet.ts";
 import type { FrameMemory } from "../sys/packet_socket.ts";
+import { ContainedHosts } from "./containment.ts";
 import { packetFields } from "./event_fields.ts";
 import { flowKey } from "./flow_id.ts";
 import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
@@ -102,6 +103,8 @@ export interface KernelCounters {
   forwarded: number;
   /** By a prevent rule. */
   prevented: number;
+  /** By an order about their host. */
+  contained: number;
   /** By a scanner's verdict. */
   cut: number;
   /** Because a scanner failed that is `on_failure: closed`. */
@@ -143,11 +146,14 @@ export class NiKernel {
     received: 0,
     forwarded: 0,
     prevented: 0,
+    contained: 0,
     cut: 0,
     failedClosed: 0,
     held: 0,
     injected: 0,
   };
+  /** Hosts that are contained now. */
+  readonly contained = new ContainedHosts();
   /** Counts of each prevent rule. */
   rules: readonly RuleCounters[] = [];
   #prevent: readonly FrameFilter[] = [];
@@ -424,7 +430,25 @@ export class NiKernel {
       this.counters.prevented++;
       return "dropped";
     }
+    if (this.contained.size > 0 && !this.#mayPass(frame)) {
+      this.counters.contained++;
+      return "dropped";
+    }
     return this.#scan(memory, frame, tag);
+  }
+
+  /** Frames of hosts that are contained come here, and are judged here. */
+  containedRules(): ScanRule[] {
+    return this.contained.filters().map((text) => ({
+      asked: frameFilter(text, this.#options.linkType).program,
+      within: [MATCHES_ALL],
+    }));
+  }
+
+  #mayPass(frame: FrameRef): boolean {
+    const { data, start, end, direction, wireLength } = frame;
+    const p = this.#packet.decode(data, start, end, this.#options.linkType);
+    return this.contained.allows(p, direction, wireLength, this.now);
   }
 
   /** What was forwarded has been sent: its memory may be used again. */

@@ -13,7 +13,22 @@ export type NiOrderLine =
   | { readonly order: "status"; readonly id: number }
   /** Puts other rules and scanners in force, and tells whether they are. */
   | { readonly order: "reload"; readonly id: number; readonly settings: InlineSettings }
+  /** Contains a host, or lets it go, and tells whether that was done. */
+  | { readonly order: "contain"; readonly id: number; readonly containment: ContainmentText }
   | { readonly order: "stop" };
+
+/** An order about one host, as text. */
+export interface ContainmentText {
+  readonly verb: "slow" | "filter" | "block" | "allow";
+  readonly host: string;
+  readonly connections?: number | undefined;
+  readonly bytes?: number | undefined;
+  readonly destinations?: readonly string[] | undefined;
+  /** Milliseconds since the epoch. */
+  readonly until: number;
+  readonly reason: string;
+  readonly owner: string;
+}
 
 /** An order as a line. Maps and bytes, which JSON has not, are kept. */
 export function orderLine(order: NiOrderLine): string {

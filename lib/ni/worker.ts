@@ -24,6 +24,8 @@ export type NiNews =
   | { readonly news: "status"; readonly id: number; readonly status: Record<string, unknown> }
   /** `problem`: why nothing was changed. */
   | { readonly news: "reloaded"; readonly id: number; readonly problem: string | undefined }
+  /** `problem`: why a host is not contained, or not let go. */
+  | { readonly news: "contained"; readonly id: number; readonly problem: string | undefined }
   | { readonly news: "stopped"; readonly status: Record<string, unknown> }
   | { readonly news: "failed"; readonly message: string; readonly next: string | undefined }
   | {
@@ -52,6 +54,8 @@ function run(order: NiOrder): Record<string, unknown> {
       if (later.order === "stop") stopping = true;
       else if (later.order === "status") {
         tell({ news: "status", id: later.id, status: ni.status() });
+      } else if (later.order === "contain") {
+        tell({ news: "contained", id: later.id, problem: ni.contain(later.containment) });
       } else tell({ news: "reloaded", id: later.id, problem: reload(ni, later.settings) });
     }
   });

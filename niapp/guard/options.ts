@@ -3,12 +3,11 @@
  *
  * @module
  */
-import type { IpRange } from "../../lib/net/ip.ts";
+import { type IpRange, parsePrefix } from "../../lib/net/ip.ts";
 import {
   type Given,
   type Numbers,
   readNumbers,
-  readPrefix,
   readPrefixes,
   readTexts,
   readWord,
@@ -56,7 +55,7 @@ export function readOptions(given: Given, networks: readonly string[]): GuardOpt
     ...readNumbers(given, NUMBERS),
     mac: readTexts(given, "mac", "a list of hardware addresses").map(hardwareAddress),
     alsoFrom: readPrefixes(given, "also_from"),
-    own: networks.map(readPrefix).filter((range) => range !== undefined),
+    own: networks.map(parsePrefix).filter((range) => range !== undefined),
     spoofing: action("spoofing"),
     sniffing: action("sniffing"),
     ttl: readWord(given, "ttl", ["alert", "cut"], "alert"),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type IpRange, parseIp, prefixRange } from "../../lib/net/ip.ts";
+import { type IpRange, parsePrefix } from "../../lib/net/ip.ts";
 
 /** Settings as they were given. */
 export type Given = Readonly<Record<string, unknown>>;
@@ -45,22 +45,12 @@ export function readNumbers<const Table extends NumberTable>(
  */
 export function readPrefixes(given: Given, name: string): IpRange[] {
   return readTexts(given, name, "a list of prefixes").map((text) => {
-    const range = readPrefix(text);
+    const range = parsePrefix(text);
     if (range === undefined) {
       throw new Error(`option ${name}: ${JSON.stringify(text)} is not an address or prefix`);
     }
     return range;
   });
-}
-
-/** An address or prefix; undefined when it is neither. */
-export function readPrefix(text: string): IpRange | undefined {
-  const [head = "", length] = text.split("/");
-  const address = parseIp(head);
-  const bits = address === undefined ? 0 : address.bytes.length * 8;
-  const wanted = length === undefined ? bits : /^\d{1,3}$/.test(length) ? Number(length) : -1;
-  if (address === undefined || wanted < 0 || wanted > bits) return undefined;
-  return prefixRange(address, wanted);
 }
 
 /**

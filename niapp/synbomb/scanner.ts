@@ -6,10 +6,10 @@
  *
  * @module
  */
-import { inRange, type IpRange } from "../../lib/net/ip.ts";
+import { inRange, type IpRange, parsePrefix } from "../../lib/net/ip.ts";
 import { Packet, TCP } from "../../lib/net/packet.ts";
 import { HANDSHAKE } from "../sdk/filters.ts";
-import { type Given, readNumbers, readPrefix, refuseUnknown } from "../sdk/options.ts";
+import { type Given, readNumbers, refuseUnknown } from "../sdk/options.ts";
 import type { Frame, Ni, Scanner, Verdict } from "../sdk/scanner.ts";
 import { HalfOpenTable } from "./half_open.ts";
 
@@ -43,7 +43,7 @@ export class SynBomb implements Scanner {
   start(ni: Ni): void {
     refuseUnknown(ni.options as Given, Object.keys(NUMBERS));
     this.#options = readNumbers(ni.options, NUMBERS);
-    this.#own = ni.hostNetworks.map(readPrefix).filter((range) => range !== undefined);
+    this.#own = ni.hostNetworks.map(parsePrefix).filter((range) => range !== undefined);
     ni.subscribe(HANDSHAKE, "contain");
     // Finished as soon as the handshake is: of a connection no more than its beginning comes here.
     ni.subscribe("tcp or (ip6 and ip6[6] = 6)", "read");

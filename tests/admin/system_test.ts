@@ -170,3 +170,53 @@ Deno.test({
     assert.equal((await console.stop()).code, 0);
   },
 });
+
+Deno.test({
+  name: `console system: a host is blocked, slowed and let go at its NI by order${
+    labPossible ? "" : " (skipped: labs need root)"
+  }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await NiLab.create();
+    const { host, net } = lab;
+    const { config, console, ni } = await niWithConsole(lab);
+    const order = (...words: string[]) =>
+      net.must(DIAPER_BINARY, [...words, "--why", "a test", "--config", config]);
+    assert.equal((await lab.ping(1, lab.netAddress)).answered, 1);
+    await order("block", lab.hostAddress, "--for", "1h");
+    await ni.waitForLine(/block 203\.0\.113\.1 until .*: a test/);
+    assert.equal((await lab.ping(2, "-i", "0.05", lab.netAddress)).answered, 0);
+    // Another address of the same host is another host's.
+    assert.equal((await lab.ping(1, "2001:db8:77::2")).answered, 1);
+    await order("slow", lab.hostAddress, "--connections", "1", "--for", "1h");
+    await ni.waitForLine(/slow 203\.0\.113\.1 until/);
+    const tried = await host.must("python3", ["-c", BURST, lab.netAddress]);
+    const refused = Number(tried);
+    assert.ok(refused >= 1 && refused <= 3, `${refused} of 20 at once got out`);
+    await order("filter", lab.hostAddress, "--to", "198.51.100.0/24", "--for", "1h");
+    await ni.waitForLine(/filter 203\.0\.113\.1 until/);
+    assert.equal((await lab.ping(1, lab.netAddress)).answered, 0);
+    await order("allow", lab.hostAddress);
+    await ni.waitForLine(/allow 203\.0\.113\.1/);
+    assert.equal((await lab.ping(1, lab.netAddress)).answered, 1);
+    ni.kill("SIGUSR2");
+    const [line] = await ni.waitForLine(/^\{"links".*/);
+    const status = JSON.parse(line) as { contained: unknown[]; frames: { contained: number } };
+    assert.deepEqual(status.contained, []);
+    assert.ok(status.frames.contained > 10);
+    assert.equal((await ni.stop()).code, 0);
+    assert.equal((await console.stop()).code, 0);
+  },
+});
+
+/** Begins 20 connections at once, each with one SYN; how many were refused, which is an answer. */
+const BURST = `
+import select, socket, sys
+s = []
+for i in range(20):
+    c = socket.socket(); c.setblocking(False)
+    c.connect_ex((sys.argv[1], 7000 + i)); s.append(c)
+p = select.poll()
+for c in s: p.register(c, select.POLLERR | select.POLLHUP)
+print(len(p.poll(700)))
+`;
