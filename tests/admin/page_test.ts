@@ -35,7 +35,7 @@ async function open(
 ): Promise<{ page: Page; complaints: string[] }> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(40_000);
   const complaints: string[] = [];
   page.on("console", (m) => {
     if (m.type() === "error" || m.type() === "warning") complaints.push(m.text());

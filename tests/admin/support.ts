@@ -140,7 +140,7 @@ export class TestConsole implements AsyncDisposable {
   }
 
   /** Waits until alerts of some kind are kept. */
-  async waitForAlerts(count: number, timeout = 20_000): Promise<StoredAlert[]> {
+  async waitForAlerts(count: number, timeout = 60_000): Promise<StoredAlert[]> {
     return await this.until(
       async () => {
         const alerts = await this.daemon.console.store.list({ limit: count + 10, oldest: true });
@@ -155,7 +155,7 @@ export class TestConsole implements AsyncDisposable {
   async until<T>(
     look: () => Promise<T | undefined> | T | undefined,
     what: string,
-    timeout = 20_000,
+    timeout = 60_000,
   ): Promise<T> {
     const end = performance.now() + timeout;
     for (;;) {
