@@ -71,6 +71,11 @@ export class NiBundles {
     return this.#running;
   }
 
+  /** What was kept could not be put in force: the NI runs what it is configured with. */
+  withoutBundle(): void {
+    this.#running = undefined;
+  }
+
   /** Takes the console's messages about bundles. */
   message(message: ConsoleMessage, bytes: Uint8Array): void {
     if (message.op === "bundle") this.#offered(message);

@@ -136,6 +136,11 @@ export class NiConsole {
     return this.#bundles.running;
   }
 
+  /** {@link bundle} could not be put in force: the console is told that the NI runs without. */
+  withoutBundle(): void {
+    this.#bundles.withoutBundle();
+  }
+
   /** Begins to talk. */
   async start(): Promise<void> {
     await this.#side.start();
