@@ -66,9 +66,13 @@ for (const matrixCase of chosen.toSorted((a, b) => network(a).localeCompare(netw
   };
   results.push({ matrixCase, result });
   print(options.json ? JSON.stringify(result) : line(result));
+  // After each, since a run is long and may be ended.
+  if (options.write) write();
 }
 await field?.[Symbol.asyncDispose]();
-if (options.write) {
+Deno.exitCode = results.every(({ result }) => result.ok) ? 0 : 1;
+
+function write(): void {
   const known = existsSync(RESULTS)
     ? JSON.parse(Deno.readTextFileSync(RESULTS)) as Record<string, CaseResult>
     : {};
@@ -82,7 +86,6 @@ if (options.write) {
   Deno.writeTextFileSync(RESULTS, JSON.stringify(kept, undefined, 1) + "\n");
   Deno.writeTextFileSync("docs/evaluation/matrix.md", matrixPage(rows, HOSTS));
 }
-Deno.exitCode = results.every(({ result }) => result.ok) ? 0 : 1;
 
 function network(matrixCase: MatrixCase): Network {
   return matrixCase.network ?? "host";
