@@ -44,10 +44,25 @@ interface SideState {
   ended: number | undefined;
 }
 
+/** A message that is looked at, in this round or for the first time. */
+interface Look {
+  readonly name: Side;
+  readonly message: Message;
+  /** As it came. */
+  readonly first: Examined;
+  /** As it would be after the changes so far. */
+  readonly examined: Examined;
+  readonly found: readonly Finding[];
+  readonly changes: readonly Change[];
+  readonly round: number;
+}
+
 /** A sender sends so much before it waits for an acknowledgement (RFC 6928), and a little less counts here. */
 const FIRST_FLIGHT = 10_000;
 /** Rounds of taking out and looking again; after the last one the connection is killed. */
 const MOST_ROUNDS = 3;
+/** What the kernel takes for a line of the mail log and not for an alert (lib/ni/mail_events.ts). */
+const MAIL_LOG = "mail";
 /** Attachments that are told of in one alert. */
 const MOST_TOLD = 50;
 
@@ -321,7 +336,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     message.parser.end();
     const examined = examine(message.bytes, this.#tools.options.limits, message.parser);
     side.checking = true;
-    this.#check(name, message, examined, [], 0);
+    this.#check({ name, message, first: examined, examined, found: [], changes: [], round: 0 });
     return !side.checking;
   }
 
@@ -336,38 +351,24 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
   }
 
   /** Checks; takes out what is infected; looks again at what is left. */
-  #check(
-    name: Side,
-    message: Message,
-    examined: Examined,
-    found: readonly Finding[],
-    round: number,
-  ): void {
-    runChecks(this.#tools.checks, examined.specimens, (result) => {
+  #check(look: Look): void {
+    runChecks(this.#tools.checks, look.examined.specimens, (result) => {
       if (this.#over) return;
-      if (result.findings.length === 0) {
-        return this.#decided(name, message, examined, result, found, round);
-      }
-      const all = round === 0 ? result.findings : found;
-      if (round === MOST_ROUNDS - 1) return this.#hopeless(message, all);
+      if (result.findings.length === 0) return this.#decided(look, result);
+      const { message, round } = look;
+      const found = round === 0 ? result.findings : look.found;
+      if (round === MOST_ROUNDS - 1) return this.#hopeless(message, found);
       // What is still there after the first removal is in a place that cannot be told: all of the body goes.
       const places = round === 0 ? result.findings.map((f) => f.specimen.place) : [];
-      this.#changes = removal(places, message.length, wholePlace(message));
-      const next = examine(edited(message.bytes, this.#changes), this.#tools.options.limits);
-      this.#check(name, message, next, all, round + 1);
-      return;
+      const changes = removal(places, message.length, wholePlace(message));
+      const examined = examine(edited(message.bytes, changes), this.#tools.options.limits);
+      this.#check({ ...look, examined, found, changes, round: round + 1 });
     });
   }
 
-  #changes: readonly Change[] = [];
-
   #decided(
-    name: Side,
-    message: Message,
-    examined: Examined,
+    { name, message, first, examined, found, changes, round }: Look,
     result: CheckResult,
-    found: readonly Finding[],
-    round: number,
   ): void {
     const { options } = this.#tools;
     if (result.failure !== undefined) {
@@ -387,11 +388,11 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
       );
       if (!pass) return this.#kill();
     }
-    if (round > 0 && !this.#remove(name, message, this.#changes)) {
+    if (round > 0 && !this.#remove(name, message, changes)) {
       return this.#hopeless(message, found);
     }
     if (round > 0) this.#tellFound(message, found, "blocked");
-    else if (options.log) this.#log(message, examined);
+    if (options.log) this.#log(message, first, found);
     this.#pieces.keep(message, found.length > 0);
     const side = this.#sides[name];
     side.message = undefined;
@@ -475,19 +476,21 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     };
   }
 
-  /** The line for the mail log: contract of `diaper ni --events mail`. */
-  #log(message: Message, examined: Examined): void {
-    const attachments = examined.specimens.filter((s) => !s.other).slice(0, MOST_TOLD).map((s) => ({
-      filename: s.name,
-      content_type: s.place.part.type,
-      size: s.bytes.length,
-      md5: digest("md5", s.bytes),
-      sha256: digest("sha256", s.bytes),
-      offset: s.place.start < message.fixedUntil ? null : message.streamOffset(s.place.start),
-      length: s.place.end - s.place.start,
-      verdict: "pass",
-    }));
-    this.#alert(message, "mail", "allowed", { readings: examined.readings, attachments });
+  /** The line for the mail log: what `diaper ni --events mail` shows. */
+  #log(message: Message, { specimens, readings }: Examined, found: readonly Finding[]): void {
+    const infected = new Set(found.map(({ specimen }) => specimen));
+    const attachments = specimens.filter((s) => !s.other || infected.has(s)).slice(0, MOST_TOLD)
+      .map((s) => ({
+        filename: s.name,
+        content_type: s.place.part.type,
+        size: s.bytes.length,
+        md5: digest("md5", s.bytes),
+        sha256: digest("sha256", s.bytes),
+        offset: s.place.start < message.fixedUntil ? null : message.streamOffset(s.place.start),
+        length: s.place.end - s.place.start,
+        verdict: infected.has(s) ? "infected" : "clean",
+      }));
+    this.#alert(message, MAIL_LOG, "allowed", { readings, attachments });
   }
 
   #kill(): void {
