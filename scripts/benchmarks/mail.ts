@@ -15,7 +15,7 @@ import { median, report } from "./report.ts";
 
 const ROUNDS = 3;
 /** Nothing of the corpus has these digests: the tables are looked through in vain. */
-const DIGESTS = Array.from({ length: 10_000 }, (_, i) => i.toString(16).padStart(32, "0"));
+const DIGESTS = Array.from({ length: 2000 }, (_, i) => i.toString(16).padStart(32, "0"));
 const SMTP_PROXY_PORT = 10025;
 
 type Protocol = "POP3" | "SMTP";
@@ -47,13 +47,9 @@ function ni(name: string, options: string): Path {
     protocols: ["POP3", "SMTP"],
     smtpPort: 25,
     async up() {
-      const config = `${directory}/ni.yaml`;
-      Deno.writeTextFileSync(
-        config,
-        `links: { host: porth, net: portn }\nrun_dir: ${directory}\nscanners:\n  email:\n` +
-          `    services: { clamd: ${clamd.socket} }\n    options: ${options}\n`,
+      const process = await lab.startWith(
+        `scanners:\n  email:\n    services: { clamd: ${clamd.socket} }\n    options: ${options}\n`,
       );
-      const process = await lab.startWith(config);
       return async () => {
         await process.stop();
       };
