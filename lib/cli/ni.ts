@@ -12,7 +12,13 @@ import { AssetError } from "../sys/assets.ts";
 import { FilterError } from "../sys/libpcap.ts";
 import { readRange } from "./arguments.ts";
 import { CliError, EXIT } from "./exit.ts";
-import { type NiWords, scannerNames, settingsFromFile, settingsFromWords } from "./ni_settings.ts";
+import {
+  type NiWords,
+  scannerNames,
+  settingsFromFile,
+  settingsFromWords,
+  withMailLog,
+} from "./ni_settings.ts";
 import { eventLine, offlineSummary } from "./ni_text.ts";
 import { printJson, printLine, printMessage, visible } from "./output.ts";
 
@@ -29,7 +35,7 @@ interface NiOptions extends NiWords {
   readonly json?: boolean;
 }
 
-const EVENTS: readonly EventKind[] = ["alert", "dns", "flow", "anomaly", "stats"];
+const EVENTS: readonly EventKind[] = ["alert", "dns", "flow", "mail", "anomaly", "stats"];
 
 /** Adds the verb. */
 export function register(parent: Command): void {
@@ -120,7 +126,9 @@ async function ni(options: NiOptions): Promise<void> {
       streams: options.streams,
       reconstruct: settings.reconstruct,
       prevent: settings.prevent,
-      scanners: settings.scanners,
+      scanners: options.events.includes("mail")
+        ? withMailLog(settings.scanners, places)
+        : settings.scanners,
       hostNetworks: settings.hostNetworks,
       events: new Set(options.events),
       event: (event) => show(event, options),

@@ -95,3 +95,26 @@ function rightsOf(name: string): ScannerRights {
     `choose from: ${scannerNames()}`,
   );
 }
+
+/** Alerts a minute of a scanner whose alerts are the mail log of a capture. */
+const MAIL_LINES = 1_000_000;
+
+/**
+ * The scanners, with that of e-mail telling of each message: it runs for that alone when it was not asked for.
+ *
+ * @throws {AssetError} as {@link settingsFromFile}.
+ */
+export function withMailLog(
+  scanners: NiSettings["scanners"],
+  places: ScannerPlaces,
+): NiSettings["scanners"] {
+  const asked = scanners.get("email");
+  const usual = rightsOf("email");
+  const rights = {
+    ...asked?.rights ?? { ...usual, onFailure: "open" as const },
+    alertsPerMinute: MAIL_LINES,
+    options: { ...asked?.rights.options, log: true },
+  };
+  const command = asked?.command ?? places.command("email", { builtIn: "email" }, rights);
+  return new Map([...scanners, ["email", { rights, command }]]);
+}

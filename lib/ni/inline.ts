@@ -14,6 +14,7 @@ import { type Count, FastPath, type FastPathRules, type PreparedRules } from "./
 import type { ContainmentText } from "./orders.ts";
 import { type Direction, FrameRef } from "./frame.ts";
 import { type KernelPlan, NiKernel, type PreventRule } from "./kernel.ts";
+import { mailEvent } from "./mail_events.ts";
 import { ScannerHost, type ScannerSpec } from "./scanner_host.ts";
 import {
   closeHeld,
@@ -130,7 +131,7 @@ export class InlineNi {
     }, {
       forward: (memory, start, end, direction) =>
         this.#port(direction).queue.add(memory, start, end),
-      event: options.event,
+      event: (event) => options.event(mailEvent(event) ?? event),
       broken: (session, why) => this.#host.break(session, why),
       watching: (name) => options.log("info", `scanner ${name} watches`),
     });

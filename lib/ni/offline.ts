@@ -13,6 +13,7 @@ import { anomalyEvent, FlowEvents } from "./flow_events.ts";
 import { FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { HostNetworks } from "./host_networks.ts";
 import { type KernelCounters, NiKernel, type PreventRule, type RuleCounters } from "./kernel.ts";
+import { mailEvent } from "./mail_events.ts";
 import type { ScannerRights } from "./rights.ts";
 import type { ScannerCounters } from "./scanner_session.ts";
 import { ScannerHost } from "./scanner_host.ts";
@@ -41,7 +42,7 @@ export interface OfflineOptions {
 }
 
 /** Kinds of events. */
-export type EventKind = "alert" | "dns" | "flow" | "anomaly" | "stats";
+export type EventKind = "alert" | "dns" | "flow" | "mail" | "anomaly" | "stats";
 
 /** What came of it. */
 export interface OfflineResult {
@@ -93,7 +94,8 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
     forward: (memory, start, end, _direction, at) =>
       writer?.add(memory.data.subarray(start, end), at),
     event: (event) => {
-      if (options.events.has("alert")) options.event(event);
+      const mail = mailEvent(event);
+      if (options.events.has(mail === undefined ? "alert" : "mail")) options.event(mail ?? event);
     },
     broken: (session, why) => host.break(session, why),
   });

@@ -3,23 +3,13 @@
  *
  * @module
  */
+import type { Ni, ServiceConnection } from "../sdk/mod.ts";
 import type { Check, CheckResult, Finding } from "./checks.ts";
 import { ascii } from "./mime/decode.ts";
 import type { Specimen } from "./specimens.ts";
 
-interface ServiceConnection {
-  write(bytes: Uint8Array): void;
-  close(): void;
-}
-
 /** What of the NI kernel it needs. */
-export interface ClamdKernel {
-  readonly now: number;
-  connect(
-    service: string,
-    events: { data(bytes: Uint8Array): void; ended(why: string): void },
-  ): ServiceConnection;
-}
+export type ClamdKernel = Pick<Ni, "connect" | "now">;
 
 /** Bytes that are sent as one chunk. */
 const CHUNK = 64 * 1024;

@@ -6,7 +6,7 @@
  */
 import type { Ni, Scanner, Stream, StreamHandler } from "../sdk/mod.ts";
 import type { Check } from "./checks.ts";
-import { Clamd, type ClamdKernel } from "./clamd.ts";
+import { Clamd } from "./clamd.ts";
 import { MailConnection, type Tools } from "./connection.ts";
 import { DigestTable } from "./digest_table.ts";
 import { Injections } from "./injections.ts";
@@ -37,12 +37,7 @@ export class EmailScanner implements Scanner {
     this.#table.load(options.digests);
     const checks = options.checks.map((check): Check => {
       if (check === "digests") return this.#table;
-      this.#clamd = new Clamd(
-        ni as unknown as ClamdKernel,
-        CLAMD,
-        options.clamdTimeout,
-        () => this.#schedule(ni),
-      );
+      this.#clamd = new Clamd(ni, CLAMD, options.clamdTimeout, () => this.#schedule(ni));
       return this.#clamd;
     });
     this.#tools = {

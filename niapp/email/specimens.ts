@@ -203,8 +203,9 @@ export function* decodings(message: Uint8Array, part: Part): Generator<Uint8Arra
       done.add(kind);
       if (kind === "plain") {
         yield message.subarray(bodyStart, bodyEnd);
-        // Of a part that is cut off, the last line break may be none of its own.
-        if (part.open && message[bodyEnd - 1] === 0x0a && bodyEnd > bodyStart) {
+        // Where a message's end ends a file, the last line break may be none of the file's.
+        const text = part.path === "" && part.type.startsWith("text/");
+        if (part.open && !text && message[bodyEnd - 1] === 0x0a && bodyEnd > bodyStart) {
           yield message.subarray(bodyStart, bodyEnd - (message[bodyEnd - 2] === 0x0d ? 2 : 1));
         }
       } else if (kind === "uu") {

@@ -64,7 +64,7 @@ export interface Part {
   opaque: "yenc" | "binhex" | undefined;
   /** It is only a piece of a message (message/partial). */
   readonly partial: boolean;
-  /** Nothing behind it says that it is whole. */
+  /** The message's end is its end, and no delimiter. */
   open: boolean;
 }
 
@@ -465,7 +465,7 @@ export class MimeParser {
     this.#part = undefined;
     if (part === undefined || this.#state !== "body") return;
     part.bodyEnd = Math.max(part.bodyStart, end);
-    part.open = open && (this.#levels.length > 0);
+    part.open = open;
     this.#add(part);
   }
 

@@ -63,6 +63,9 @@ class Services {
           }
         });
       },
+      end: () => {
+        throw new Error("not used: a session's end is said in it");
+      },
       close,
     };
   };
