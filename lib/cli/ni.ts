@@ -112,6 +112,7 @@ async function ni(options: NiOptions): Promise<void> {
     const { runInline } = await import("./ni_inline.ts");
     return await runInline(settings, {
       consoleFile: options.console,
+      places,
       userSpace: options.userSpace === true,
       show: (event) => show(event, options),
       again: file === undefined

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { Bundle } from "../admin/bundle.ts";
+import type { ScannerPlaces } from "../ni/catalogue.ts";
 import type { InlineSettings } from "../ni/inline.ts";
 import { type NiOrderLine, orderLine } from "../ni/orders.ts";
 import type { NiNews, NiOrder } from "../ni/worker.ts";
@@ -14,6 +16,7 @@ import type { ContainmentOrder } from "../admin/messages.ts";
 import type { Outcome } from "../admin/ni_side.ts";
 import { daemonLog } from "./daemon_log.ts";
 import { CliError, EXIT } from "./exit.ts";
+import { bundleSettings } from "./ni_bundle.ts";
 import { NiConsole, ownAddressRules, readNiConsole } from "./ni_console.ts";
 import { NiControl } from "./ni_control.ts";
 import type { NiSettings } from "./ni_settings.ts";
@@ -28,6 +31,8 @@ export interface InlineRun {
   readonly show: (event: Readonly<Record<string, unknown>>) => void;
   /** What it is told about its console; undefined: there is none. */
   readonly consoleFile: string | undefined;
+  /** Users of scanners. */
+  readonly places: ScannerPlaces;
   /** Reads the configuration anew; undefined: there is none. @throws {CliError} */
   readonly again: (() => NiSettings) | undefined;
 }
@@ -49,7 +54,10 @@ export async function runInline(settings: NiSettings, run: InlineRun): Promise<v
 
 class InlineDaemon {
   readonly #log = daemonLog();
-  readonly #settings: NiSettings;
+  /** What it is configured with itself, */
+  #own: NiSettings;
+  /** and with what its console has sent. */
+  #settings: NiSettings;
   readonly #run: InlineRun;
   readonly #worker = startWorker("ni");
   readonly #pair = unixPair("stream");
@@ -61,9 +69,13 @@ class InlineDaemon {
   #sending: Promise<void> = Promise.resolve();
   #control: NiControl | undefined;
   #console: NiConsole | undefined;
+  /** What the console has sent, and where its scanners' code is kept. */
+  #bundle: Bundle | undefined;
+  #bundles = "";
   #reloaded: string | undefined;
 
   constructor(settings: NiSettings, run: InlineRun) {
+    this.#own = settings;
     this.#settings = settings;
     this.#run = run;
   }
@@ -147,8 +159,13 @@ class InlineDaemon {
   #openConsole(): NiConsole | undefined {
     const { consoleFile } = this.#run;
     if (consoleFile === undefined) return undefined;
-    return new NiConsole(readNiConsole(consoleFile), {
-      apply: () => Promise.reject(new Error("this NI cannot change its scanners while it runs")),
+    const config = readNiConsole(consoleFile);
+    this.#bundles = `${config.state_dir}/bundles`;
+    const console = new NiConsole(config, {
+      apply: async (bundle) => {
+        await this.#change(bundleSettings(this.#own, bundle, this.#bundles, this.#run.places));
+        this.#bundle = bundle;
+      },
       status: () => ({
         ...this.#settings.links,
         pid: Deno.pid,
@@ -158,6 +175,9 @@ class InlineDaemon {
       configure: undefined,
       log: (level, text) => this.#log[level]("{text}", { text }),
     });
+    this.#bundle = console.bundle;
+    this.#settings = bundleSettings(this.#own, this.#bundle, this.#bundles, this.#run.places);
+    return console;
   }
 
   /** What of the settings the worker is told. */
@@ -200,26 +220,34 @@ class InlineDaemon {
     if (again === undefined) {
       throw new CliError(EXIT.USAGE, "it was started without a configuration", "give --config");
     }
-    const settings = again();
+    const own = again();
     const fixed = (s: NiSettings) => JSON.stringify([s.links, s.runDir, s.reconstruct]);
-    if (fixed(settings) !== fixed(this.#settings)) {
+    if (fixed(own) !== fixed(this.#own)) {
       throw new CliError(
         EXIT.INVALID,
         "links, run_dir and reconstruct cannot be changed while it runs",
         "stop it and start it again",
       );
     }
+    await this.#change(bundleSettings(own, this.#bundle, this.#bundles, this.#run.places));
+    this.#own = own;
+    this.#reloaded = new Date().toISOString();
+    const { prevent, scanners } = this.#settings;
+    this.#log.info("configuration loaded: {prevent} prevent rules, scanners {scanners}", {
+      prevent: prevent.length,
+      scanners: [...scanners.keys()].join(", ") || "none",
+    });
+  }
+
+  /** Puts other settings in force. @throws {CliError} when nothing was changed. */
+  async #change(settings: NiSettings): Promise<void> {
     const problem = await this.#ask((id) => ({
       order: "reload",
       id,
       settings: this.#inForce(settings),
     }));
     if (typeof problem === "string") throw new CliError(EXIT.INVALID, problem);
-    this.#reloaded = new Date().toISOString();
-    this.#log.info("configuration loaded: {prevent} prevent rules, scanners {scanners}", {
-      prevent: settings.prevent.length,
-      scanners: [...settings.scanners.keys()].join(", ") || "none",
-    });
+    this.#settings = settings;
   }
 
   #ask(order: (id: number) => NiOrderLine): Promise<Status | string | undefined> {

@@ -77,9 +77,11 @@ export function usualRights(name: string): ScannerRights | undefined {
   return { ...USUAL_RIGHTS, ...rights };
 }
 
-/** What runs as a scanner: one of Diaper's, or a program with arguments and files that it may read. */
+/** What runs as a scanner: one of Diaper's, or another module or program, with files that it may read. */
 export type ScannerProgram =
   | { readonly builtIn: string }
+  /** A module in place of Diaper's scanners, which is run with the scanner's name. */
+  | { readonly module: string }
   | {
     readonly path: string;
     readonly arguments: readonly string[];
@@ -107,8 +109,9 @@ export class ScannerPlaces {
       for (place = 0; taken.has(place);) place++;
       this.#places.set(name, place);
     }
-    return "builtIn" in program
-      ? scannerCommand(program.builtIn, rights, place)
+    if ("builtIn" in program) return scannerCommand(program.builtIn, rights, place);
+    return "module" in program
+      ? cageCommand(name, rights.memory, place, program.module)
       : cageProgram(program, rights.memory, place);
   }
 }

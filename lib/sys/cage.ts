@@ -19,11 +19,17 @@ const RESERVED = 768 * 1024 * 1024;
  *
  * @param memory bytes.
  * @param place chooses its user: 0 to 4335.
+ * @param module in place of Diaper's scanners.
  * @throws {AssetError} when the cage or the scanners are not in a safe place, or this user is not root.
  */
-export function cageCommand(scanner: string, memory: number, place: number): string[] {
+export function cageCommand(
+  scanner: string,
+  memory: number,
+  place: number,
+  module?: string,
+): string[] {
   const cage = cageWith(memory + RESERVED, place);
-  const scanners = scannersPath();
+  const scanners = module ?? scannersPath();
   const runtime = Deno.execPath();
   const heap = Math.max(16, Math.floor(memory * HEAP_SHARE / 1024 / 1024));
   return [
