@@ -118,6 +118,7 @@ async function ni(options: NiOptions): Promise<void> {
       again: file === undefined
         ? undefined
         : () => withAdvice(() => settingsFromFile(file, places)),
+      file,
     });
   }
   const result = withAdvice(() =>

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Bundle } from "../admin/bundle.ts";
+import type { Outcome } from "../admin/ni_side.ts";
 import type { ScannerPlaces } from "../ni/catalogue.ts";
 import type { InlineSettings } from "../ni/inline.ts";
 import { type NiOrderLine, orderLine } from "../ni/orders.ts";
@@ -13,7 +14,6 @@ import { startWorker } from "../sys/runtime.ts";
 import { notifySystemd } from "../sys/systemd.ts";
 import { sendUnix, unixPair } from "../sys/unix_socket.ts";
 import type { ContainmentOrder } from "../admin/messages.ts";
-import type { Outcome } from "../admin/ni_side.ts";
 import { daemonLog } from "./daemon_log.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { bundleSettings } from "./ni_bundle.ts";
@@ -35,6 +35,8 @@ export interface InlineRun {
   readonly places: ScannerPlaces;
   /** Reads the configuration anew; undefined: there is none. @throws {CliError} */
   readonly again: (() => NiSettings) | undefined;
+  /** The configuration's file; undefined: there is none. */
+  readonly file: string | undefined;
 }
 
 type Status = Record<string, unknown>;
@@ -172,12 +174,36 @@ class InlineDaemon {
         started_at: this.#started,
       }),
       order: (order) => this.#contain(order),
-      configure: undefined,
+      configure: (text) => this.#configure(text),
       log: (level, text) => this.#log[level]("{text}", { text }),
     });
-    this.#bundle = console.bundle;
-    this.#settings = bundleSettings(this.#own, this.#bundle, this.#bundles, this.#run.places);
+    try {
+      const { places } = this.#run;
+      this.#settings = bundleSettings(this.#own, console.bundle, this.#bundles, places);
+      this.#bundle = console.bundle;
+    } catch (error) {
+      // An NI with its own scanners is better than none.
+      console.withoutBundle();
+      this.#log.error("the bundle that was kept cannot be started: {why}", {
+        why: messageOf(error),
+      });
+    }
     return console;
+  }
+
+  /** Takes another configuration from the console; one that cannot be taken leaves no trace. */
+  async #configure(text: string): Promise<Outcome> {
+    const { file } = this.#run;
+    if (file === undefined) return { ok: false, why: "it was started without a configuration" };
+    const before = Deno.readTextFileSync(file);
+    replaceFile(file, text);
+    try {
+      await this.#reload();
+      return { ok: true, why: "" };
+    } catch (error) {
+      replaceFile(file, before);
+      return { ok: false, why: messageOf(error) };
+    }
   }
 
   /** What of the settings the worker is told. */
@@ -279,6 +305,17 @@ class InlineDaemon {
     notifySystemd("STOPPING=1");
     this.#sending = this.#sending.then(() => this.#send(orderLine({ order: "stop" })));
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Whole or not at all. */
+function replaceFile(path: string, text: string): void {
+  const { mode } = Deno.statSync(path);
+  Deno.writeTextFileSync(`${path}.new`, text, { mode: (mode ?? 0o600) & 0o777 });
+  Deno.renameSync(`${path}.new`, path);
 }
 
 /** The name of an NI's control socket: that of the interface on the host's side. */

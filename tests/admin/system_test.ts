@@ -90,9 +90,16 @@ Deno.test({
 });
 
 /** A console on the network's host, and an NI that reports to it. */
-async function niWithConsole(lab: NiLab, ...settings: string[]) {
+async function niWithConsole(
+  lab: NiLab,
+  settings: readonly string[] = [],
+  start = (file: string) => lab.start("--scanner", "codered", "--console", file),
+) {
   const { net } = lab;
   const path = lab.lab.path("console");
+  const own = settings.some((line) => line.startsWith("state_dir"))
+    ? []
+    : [`state_dir: ${path}/ni-state`];
   Deno.mkdirSync(path, { mode: 0o700 });
   const key = newKeyPair("console");
   const write = (name: string, ...lines: string[]) =>
@@ -114,13 +121,13 @@ async function niWithConsole(lab: NiLab, ...settings: string[]) {
     `connect: ["${net.address(4)}:7423"]`,
     `console_keys: ["ssh-ed25519 ${key.publicKey}"]`,
     `key: ${path}/ni_key`,
-    `state_dir: ${path}/ni-state`,
+    ...own,
     ...settings,
   );
   const config = `${path}/console.yaml`;
   const console = net.spawn(DIAPER_BINARY, ["console", "--config", config]);
   await console.waitForLine(/the page is at/, 60_000);
-  const ni = await lab.start("--scanner", "codered", "--console", `${path}/ni.yaml`);
+  const ni = await start(`${path}/ni.yaml`);
   // The key that the NI has made is told to the console as the NI says it.
   const [, niKey = ""] = await ni.waitForLine(/diaper console authorize \S+ "(ssh-ed25519 \S+)"/);
   const line = await net.must(DIAPER_BINARY, [
@@ -166,6 +173,193 @@ Deno.test({
       host: string;
     };
     assert.equal(eve.host, "edge");
+    assert.equal((await ni.stop()).code, 0);
+    assert.equal((await console.stop()).code, 0);
+  },
+});
+
+/** One connection on which every word is answered; says how many were. */
+const ECHO = `
+import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("", 7777)); s.listen(); print("listening", flush=True)
+c, _ = s.accept()
+while (b := c.recv(65536)): c.sendall(b)
+`;
+const TALK = `
+import socket, sys, threading, time
+c = socket.create_connection((sys.argv[1], 7777), timeout=10)
+c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+over = False
+def wait():
+    global over
+    sys.stdin.read(); over = True
+threading.Thread(target=wait, daemon=True).start()
+print("talking", flush=True)
+n = 0; slowest = 0
+while not over:
+    at = time.monotonic(); c.sendall(b"%08d" % n); b = b""
+    while len(b) < 8: b += c.recv(8 - len(b))
+    assert b == b"%08d" % n; n += 1; slowest = max(slowest, time.monotonic() - at)
+    time.sleep(0.002)
+print("answered", n, flush=True)
+`;
+
+/** Ends at once. */
+const BOOM = "Deno.exit(3);\n";
+
+Deno.test({
+  name:
+    `console system: a bundle is switched to beside the old scanners without losing a connection, and one that crashes is taken back${
+      labPossible ? "" : " (skipped: labs need root)"
+    }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await NiLab.create();
+    const { host, net } = lab;
+    await host.must("ip", ["route", "add", "198.18.0.0/16", "via", lab.netAddress]);
+    // Code is started from where nobody else can write only, which a temporary directory is not.
+    const state = `/var/lib/diaper-test-${crypto.randomUUID()}`;
+    await using _ = { [Symbol.asyncDispose]: () => Deno.remove(state, { recursive: true }) };
+    const { path, config, console, ni } = await niWithConsole(lab, [
+      "bundles: { probation: 2 }",
+      `state_dir: ${state}`,
+    ]);
+    const codered = [
+      "  codered:",
+      "    read: [port 53, tcp]",
+      '    contain: ["tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn", ip6]',
+    ];
+    const write = (name: string, ...lines: string[]) =>
+      Deno.writeTextFileSync(`${path}/${name}`, lines.join("\n") + "\n");
+    write("good.yaml", "version: good-1", "scanners:", ...codered, "prevent: [udp port 9999]");
+    write(
+      "bad.yaml",
+      "version: bad-2",
+      "scanners:",
+      ...codered,
+      "  boom: { code: boom.js, read: [tcp] }",
+    );
+    write(
+      "greedy.yaml",
+      "version: greedy-3",
+      "scanners:",
+      ...codered,
+      "    cpu: 100",
+      "    memory: 9000000000",
+    );
+    write("boom.js", BOOM);
+    const push = (file: string) =>
+      net.run(DIAPER_BINARY, ["scanners", "push", `${path}/${file}`, "--config", config, "--json"]);
+    const phases = (text: string) =>
+      text.trim().split("\n").map((l) =>
+        JSON.parse(l) as { peer?: string; phase?: string; why?: string }
+      )
+        .filter((n) => n.peer !== undefined);
+    const running = async () => {
+      const [edge] = await ask(net, config, "console", "peers");
+      return (edge?.["bundle"] as { version: string } | null)?.version;
+    };
+    const server = net.spawn("python3", ["-c", ECHO]);
+    await server.waitForLine(/listening/);
+    const talk = host.spawn("python3", ["-c", TALK, lab.netAddress]);
+    await talk.waitForLine(/talking/);
+    const good = await push("good.yaml");
+    assert.equal(good.code, 0, good.stdout + good.stderr);
+    assert.deepEqual(phases(good.stdout).map((n) => n.phase), ["started", "switched", "healthy"]);
+    assert.equal(await running(), "good-1");
+    const bad = await push("bad.yaml");
+    assert.equal(bad.code, 1);
+    const last = phases(bad.stdout).at(-1);
+    assert.equal(last?.phase, "rolled-back", last?.why);
+    assert.match(last?.why ?? "", /boom/);
+    const greedy = await push("greedy.yaml");
+    assert.equal(greedy.code, 5);
+    assert.match(greedy.stderr, /9000000000 bytes of memory/);
+    // All that time one connection went on.
+    await talk.closeInput();
+    const [, answered] = await talk.waitForLine(/answered (\d+)/);
+    assert.ok(Number(answered) > 500, answered);
+    assert.equal(await running(), "good-1");
+    // What it went back to works, and so does what only the bundle has.
+    await host.must("python3", ["-c", WORM]);
+    let found = await ask(net, config, "alerts", "--scanner", "codered");
+    for (let i = 0; i < 100 && found.length === 0; i++) {
+      found = await ask(net, config, "alerts", "--scanner", "codered");
+    }
+    assert.ok(found.length > 0);
+    const history = await ask(net, config, "scanners", "history");
+    assert.deepEqual(history.map((r) => r["version"]), ["bad-2", "good-1"]);
+    // Only what was well is there after a restart.
+    assert.equal((await ni.stop()).code, 0);
+    const again = await lab.start("--scanner", "codered", "--console", `${path}/ni.yaml`);
+    await again.waitForLine(/the console is there/, 30_000);
+    let now = await running();
+    for (let i = 0; i < 100 && now !== "good-1"; i++) now = await running();
+    assert.equal(now, "good-1");
+    again.kill("SIGUSR2");
+    const [status] = await again.waitForLine(/^\{.*"rules".*/);
+    assert.match(status, /udp port 9999/);
+    assert.equal((await again.stop()).code, 0);
+    assert.equal((await console.stop()).code, 0);
+  },
+});
+
+Deno.test({
+  name: `console system: a configuration that the console sends is taken whole, or leaves no trace${
+    labPossible ? "" : " (skipped: labs need root)"
+  }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await NiLab.create();
+    const { net, box } = lab;
+    const file = lab.lab.path("ni-itself.yaml");
+    const text = (...more: string[]) =>
+      ["links: { host: porth, net: portn }", `run_dir: ${lab.lab.path("ni-run")}`, ...more, ""]
+        .join("\n");
+    Deno.writeTextFileSync(file, text(), { mode: 0o600 });
+    const { path, config, console, ni } = await niWithConsole(lab, [], async (consoleFile) => {
+      const ni = box.spawn(DIAPER_BINARY, [
+        "ni",
+        "--config",
+        file,
+        "--console",
+        consoleFile,
+        "--json",
+      ]);
+      await ni.waitForLine(/NI between porth and portn/, 60_000);
+      return ni;
+    });
+    const send = async (content: string) => {
+      Deno.writeTextFileSync(`${path}/new.yaml`, content);
+      const before = (await ask(net, config, "console", "audit")).length;
+      await net.must(DIAPER_BINARY, [
+        "console",
+        "configure",
+        `${path}/new.yaml`,
+        "edge",
+        "--config",
+        config,
+      ]);
+      for (;;) {
+        const lines = await ask(net, config, "console", "audit");
+        const answer = lines.slice(0, lines.length - before).find((l) =>
+          String(l["who"]) === "edge"
+        );
+        if (answer !== undefined) {
+          return [answer["what"], (answer["detail"] as { why: string }).why];
+        }
+      }
+    };
+    assert.deepEqual(await lab.ping(2, lab.netAddress), { answered: 2, twice: 0 });
+    const good = text("prevent: [{ filter: icmp }]");
+    assert.deepEqual(await send(good), ["config.taken", ""]);
+    assert.equal((await lab.ping(1, lab.netAddress)).answered, 0);
+    const [what, why] = await send(text("prevent: [{ filter: no such filter }]"));
+    assert.equal(what, "config.refused");
+    assert.match(String(why), /no such filter|syntax|unknown/);
+    assert.equal((await send("links: { host: lo, net: portn }\n"))[0], "config.refused");
+    assert.equal(Deno.readTextFileSync(file), good);
     assert.equal((await ni.stop()).code, 0);
     assert.equal((await console.stop()).code, 0);
   },
