@@ -74,8 +74,7 @@ class Lines {
         const value = JSON.parse(this.#rest.slice(0, end)) as Record<string, number>;
         this.#rest = this.#rest.slice(end + 1);
         if (!("ended" in value || "error" in value)) return value;
-        await Deno.stderr.write(encoder.encode(JSON.stringify(value) + "\n"));
-        continue;
+        throw new Error(`a simulated NI failed: ${JSON.stringify(value)}`);
       }
       const { value, done } = await this.#reader.read();
       if (done) throw new Error("simulated NIs ended");

@@ -141,6 +141,13 @@ async function load(rate: number, seconds: number): Promise<void> {
   });
 }
 
+// From the first on: who says nothing for 35 seconds is taken for gone.
+const beat = setInterval(() => {
+  for (const ni of nis) {
+    ni.wire.send({ op: "ping", n: 0 });
+    ni.wire.send({ op: "state", state: { scanners: { codered: { pid: 1, alerts: ni.seq } } } });
+  }
+}, 10_000);
 for (let at = 0; at < keys.length; at += 20) {
   nis.push(
     ...await Promise.all(
@@ -149,12 +156,6 @@ for (let at = 0; at < keys.length; at += 20) {
   );
 }
 print({ connected: nis.length });
-const beat = setInterval(() => {
-  for (const ni of nis) {
-    ni.wire.send({ op: "ping", n: 0 });
-    ni.wire.send({ op: "state", state: { scanners: { codered: { pid: 1, alerts: ni.seq } } } });
-  }
-}, 10_000);
 for await (const line of createInterface({ input: (await import("node:process")).stdin })) {
   const [order, rate, seconds] = line.split(" ");
   if (order === "load") await load(Number(rate), Number(seconds));
