@@ -127,6 +127,7 @@ async function ni(options: NiOptions): Promise<void> {
       write: options.write,
       streams: options.streams,
       reconstruct: settings.reconstruct,
+      settings: settings.streams,
       prevent: settings.prevent,
       scanners: options.events.includes("mail")
         ? withMailLog(settings.scanners, places)

@@ -114,8 +114,8 @@ class InlineDaemon {
     const { links } = this.#settings;
     if (links === undefined) throw new TypeError("An inline NI has links");
     const { userSpace } = this.#run;
-    const { reconstruct } = this.#settings;
-    const options = { ...this.#inForce(this.#settings), links, userSpace, reconstruct };
+    const { reconstruct, streams } = this.#settings;
+    const options = { ...this.#inForce(this.#settings), links, userSpace, reconstruct, streams };
     return await new Promise<Status>((resolve, reject) => {
       this.#worker.onerror = (event) => {
         event.preventDefault();
@@ -247,11 +247,11 @@ class InlineDaemon {
       throw new CliError(EXIT.USAGE, "it was started without a configuration", "give --config");
     }
     const own = again();
-    const fixed = (s: NiSettings) => JSON.stringify([s.links, s.runDir, s.reconstruct]);
+    const fixed = (s: NiSettings) => JSON.stringify([s.links, s.runDir, s.reconstruct, s.streams]);
     if (fixed(own) !== fixed(this.#own)) {
       throw new CliError(
         EXIT.INVALID,
-        "links, run_dir and reconstruct cannot be changed while it runs",
+        "links, run_dir, reconstruct and streams cannot be changed while it runs",
         "stop it and start it again",
       );
     }

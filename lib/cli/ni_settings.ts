@@ -78,6 +78,7 @@ export function settingsFromWords(words: NiWords, places: ScannerPlaces): NiSett
     hostNetworks: words.hostNet ?? [],
     runDir: words.runDir ?? DEFAULT_RUN_DIR,
     reconstruct: words.reconstruct ?? [],
+    streams: {},
     prevent: (words.prevent ?? []).map((filter, i) => ({ name: `prevent ${i + 1}`, filter })),
     scanners: new Map((words.scanner ?? []).map((name) => {
       const rights = rightsOf(name);

@@ -13,6 +13,7 @@ import { builtInScanners, type ScannerProgram, USUAL_RIGHTS, usualRights } from 
 import type { PreventRule } from "./kernel.ts";
 import { readOptionFiles } from "./option_files.ts";
 import { frameFilter, type ScannerRights } from "./rights.ts";
+import type { TableSettings } from "./stream/table.ts";
 
 /** Where it is looked for when none is named. */
 export const DEFAULT_NI_CONFIG = "/etc/diaper/ni.yaml";
@@ -107,6 +108,16 @@ const schema = z.strictObject({
   run_dir: absolutePath.default(DEFAULT_RUN_DIR),
   /** Connections that are put together though no scanner asks for them. */
   reconstruct: z.array(filter).max(16).default([]),
+  /** How streams are put together, and their bounds. */
+  streams: z.strictObject({
+    overlap: z.enum(["first", "last"]).optional(),
+    urgent: z.enum(["inline", "keep"]).optional(),
+    least_ttl: z.int().min(0).max(255).optional(),
+    /** Held of one direction of a connection, and of all together. */
+    connection: size.optional(),
+    all: size.optional(),
+    connections: z.int().min(100).max(10_000_000).optional(),
+  }).default({}),
   prevent: z.array(z.strictObject({ name: name.optional(), filter })).max(64).default([]),
   scanners: z.record(name, scanner).default({}),
 }).superRefine(({ scanners }, context) => {
@@ -137,6 +148,8 @@ export interface NiConfig {
   readonly hostNetworks: readonly string[];
   readonly runDir: string;
   readonly reconstruct: readonly string[];
+  /** What differs from what is usual. */
+  readonly streams: Partial<TableSettings>;
   readonly prevent: readonly PreventRule[];
   readonly scanners: ReadonlyMap<string, ScannerSettings>;
 }
@@ -155,6 +168,7 @@ export function parseNiConfig(text: string, file: string): NiConfig {
     hostNetworks: given.host_networks,
     runDir: given.run_dir,
     reconstruct: given.reconstruct,
+    streams: streamSettings(given.streams),
     prevent: given.prevent.map((rule, i) => ({
       name: rule.name ?? `prevent ${i + 1}`,
       filter: rule.filter,
@@ -190,6 +204,18 @@ export function loadNiConfig(file: string): NiConfig {
     throw unreadable(file, error);
   }
   return parseNiConfig(text, file);
+}
+
+function streamSettings(given: z.infer<typeof schema>["streams"]): Partial<TableSettings> {
+  const told = Object.entries({
+    overlap: given.overlap,
+    urgent: given.urgent,
+    leastTtl: given.least_ttl,
+    streamBytes: given.connection,
+    bytes: given.all,
+    connections: given.connections,
+  }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(told) as Partial<TableSettings>;
 }
 
 function settings(called: string, given: z.infer<typeof scanner>): ScannerSettings {

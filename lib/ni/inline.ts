@@ -24,6 +24,7 @@ import {
   setTapUnderneath,
   silence,
 } from "./tap_ports.ts";
+import type { TableSettings } from "./stream/table.ts";
 
 /** What the wire does when the NI kernel is gone. */
 export type OnExit = "open" | "closed";
@@ -46,6 +47,8 @@ export interface InlineOptions extends InlineSettings {
   readonly links: NiLinks;
   /** Filters of connections that are put together though no scanner asks for them. */
   readonly reconstruct?: readonly string[];
+  /** How streams are put together, where it differs from what is usual. */
+  readonly streams?: Partial<TableSettings>;
   /** Every frame comes to user space: to measure it, or where nothing is to pass unseen. */
   readonly userSpace: boolean;
   readonly event: (event: Readonly<Record<string, unknown>>) => void;
@@ -128,6 +131,7 @@ export class InlineNi {
       scanners: new Map([...options.scanners].map(([name, { rights }]) => [name, rights])),
       hostNetworks: options.hostNetworks,
       reconstruct: options.reconstruct ?? [],
+      streams: options.streams ?? {},
     }, {
       forward: (memory, start, end, direction) =>
         this.#port(direction).queue.add(memory, start, end),

@@ -19,6 +19,7 @@ import type { ScannerCounters } from "./scanner_session.ts";
 import { ScannerHost } from "./scanner_host.ts";
 import type { StreamCounters } from "./stream/context.ts";
 import type { ConnectionFacts } from "./stream/subscriber.ts";
+import type { TableSettings } from "./stream/table.ts";
 import { StreamFiles } from "./stream_files.ts";
 
 /** What is to be done with a capture. */
@@ -31,6 +32,8 @@ export interface OfflineOptions {
   readonly streams?: string | undefined;
   /** Filters of connections that are put together though no scanner asks for them. */
   readonly reconstruct?: readonly string[];
+  /** How streams are put together, where it differs from what is usual. */
+  readonly settings?: Partial<TableSettings>;
   readonly prevent: readonly PreventRule[];
   readonly scanners: ReadonlyMap<string, { rights: ScannerRights; command: readonly string[] }>;
   /** Networks of the host; empty: the source of the first connection or datagram. */
@@ -89,7 +92,7 @@ function run(options: OfflineOptions, reader: CaptureReader): OfflineResult {
     hostNetworks: options.hostNetworks,
     reconstruct: options.reconstruct ?? [],
     ...(files === undefined ? {} : { files: (facts: ConnectionFacts) => files.reader(facts) }),
-    streams: { replay: true },
+    streams: { ...options.settings, replay: true },
   }, {
     forward: (memory, start, end, _direction, at) =>
       writer?.add(memory.data.subarray(start, end), at),

@@ -103,7 +103,7 @@ export class Connection {
       context.alert(this, wrong);
       return this.#reject(arrival);
     }
-    flow.learn(p);
+    if (this.contained) flow.learn(p);
     if (this.state === "opening" && (p.tcpFlags & TCP.ACK) !== 0 && back.known) this.#open();
     this.#segment(arrival, p, options, flow, back);
   }
@@ -528,7 +528,8 @@ export class Connection {
     if (this.relay !== undefined) {
       arrival.drop();
       this.relay.received(i, p, offset, result);
-    } else this.#passive(arrival, p, flow, { offset, end, fin, result });
+    } else if (this.contained) this.#passive(arrival, p, flow, { offset, end, fin, result });
+    else arrival.forward();
     if (this.subscriptions.length === 0 && this.relay === undefined) {
       // Nobody reads: it is put together for its own sake.
       this.#forget(flow, i);
@@ -563,7 +564,6 @@ export class Connection {
     flow: Flow,
     segment: { offset: number; end: number; fin: boolean; result: number },
   ): void {
-    if (!this.contained) return arrival.forward();
     const { offset, end, fin, result } = segment;
     const frontier = this.frontier(index(flow, this));
     const conflict = (result & ACCEPTED.CONFLICT) !== 0;
