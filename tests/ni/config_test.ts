@@ -166,3 +166,9 @@ Deno.test("ni config: options in files of their own are read with it, and their 
     Deno.removeSync(directory, { recursive: true });
   }
 });
+
+Deno.test("ni config: the example in the documentation is one", () => {
+  const path = new URL("../../docs/examples/ni.yaml", import.meta.url);
+  const config = parseNiConfig(Deno.readTextFileSync(path), "ni.yaml");
+  assert.deepEqual([...config.scanners.keys()], ["codered", "email", "mine"]);
+});
