@@ -16,6 +16,28 @@ const CONNECTIONS = 10_000;
 const RECONSTRUCT = "NI, streams put together";
 const FRAMES = "NI, all in user space";
 
+/** Two ends of many connections that stay. */
+const ENDS = `
+import resource, select, socket, sys
+role, count = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+text = b"0123456789" * 100
+def whole(c):
+    n = 0
+    while n < len(text): n += len(c.recv(4096))
+kept = []
+if role == "server":
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("", 7777)); s.listen(1024); print("listening", flush=True)
+    for _ in range(count):
+        c, _ = s.accept(); whole(c); c.sendall(text); kept.append(c)
+else:
+    for _ in range(count):
+        c = socket.create_connection((role, 7777), timeout=30); c.sendall(text); whole(c); kept.append(c)
+    print("open", flush=True)
+sys.stdin.read()
+`;
+
 await using lab = await NiLab.create();
 const ways = [
   { name: FRAMES, args: ["--user-space"] },
@@ -145,24 +167,3 @@ async function resident(pid: number): Promise<number> {
   const status = await Deno.readTextFile(`/proc/${pid}/status`);
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
 }
-
-const ENDS = `
-import resource, select, socket, sys
-role, count = sys.argv[1], int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
-text = b"0123456789" * 100
-def whole(c):
-    n = 0
-    while n < len(text): n += len(c.recv(4096))
-kept = []
-if role == "server":
-    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind(("", 7777)); s.listen(1024); print("listening", flush=True)
-    for _ in range(count):
-        c, _ = s.accept(); whole(c); c.sendall(text); kept.append(c)
-else:
-    for _ in range(count):
-        c = socket.create_connection((role, 7777), timeout=30); c.sendall(text); whole(c); kept.append(c)
-    print("open", flush=True)
-sys.stdin.read()
-`;
