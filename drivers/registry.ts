@@ -112,6 +112,15 @@ export function driverEntry(name: string): DriverEntry {
   );
 }
 
+/** An option that cannot be. */
+export interface OptionProblem {
+  /** Where it stands within the options. */
+  readonly path: readonly PropertyKey[];
+  /** It is the key at the end of the path that is wrong, and not its value. */
+  readonly key: boolean;
+  readonly message: string;
+}
+
 /**
  * Makes the enforcer of a name; it is not connected yet.
  *
@@ -122,11 +131,36 @@ export async function createEnforcer(name: string, options: unknown = {}): Promi
   const driver = await driverEntry(name).load();
   const checked = driver.options.safeParse(options);
   if (checked.success) return driver.create(checked.data);
-  const problems = checked.error.issues.map((issue) =>
-    `${["enforcer", ...issue.path].join(".")}: ${issue.message}`
+  const problems = checked.error.issues.flatMap(readIssue).map(({ path, message }) =>
+    `${["enforcer", ...path].join(".")}: ${message}`
   );
   throw new EnforcerError(
     `The options of the enforcer ${name} cannot be used: ${problems.join("; ")}`,
     `Correct them in the configuration; diaper.yaml(5) says what is possible.`,
   );
+}
+
+/**
+ * What is wrong with options; nothing is reached for that but the files that they name.
+ *
+ * @throws {EnforcerError} for a name that there is not.
+ */
+export async function optionProblems(name: string, options: unknown): Promise<OptionProblem[]> {
+  const driver = await driverEntry(name).load();
+  const checked = driver.options.safeParse(options);
+  if (!checked.success) return checked.error.issues.flatMap(readIssue);
+  try {
+    await driver.create(checked.data).close();
+    return [];
+  } catch (error) {
+    if (!(error instanceof EnforcerError)) throw error;
+    return [{ path: [], key: false, message: `${error.message}: ${error.next}` }];
+  }
+}
+
+/** Several keys that nobody knows are one issue, and a problem each. */
+function readIssue(issue: z.core.$ZodIssue): OptionProblem[] {
+  const { path, message } = issue;
+  if (issue.code !== "unrecognized_keys") return [{ path, key: false, message }];
+  return issue.keys.map((key) => ({ path: [...path, key], key: true, message: "unknown key" }));
 }

@@ -221,11 +221,13 @@ function answerer(
 
 class Connection implements SshConnection {
   readonly #client: SshClient;
+  readonly #socket: Socket;
   readonly #where: string;
   readonly #closed: Promise<void>;
 
   constructor(client: SshClient, socket: Socket, where: string) {
     this.#client = client;
+    this.#socket = socket;
     this.#where = where;
     this.#closed = new Promise((resolve) => socket.once("close", () => resolve()));
   }
@@ -243,7 +245,8 @@ class Connection implements SshConnection {
 
   async close(): Promise<void> {
     this.#client.end();
-    const timer = setTimeout(() => this.#client.destroy(), 1000);
+    // Of a device that is cut off no end comes; the library's own destroy() does nothing after its end().
+    const timer = setTimeout(() => this.#socket.destroy(), 1000);
     await this.#closed;
     clearTimeout(timer);
   }

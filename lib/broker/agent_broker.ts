@@ -34,7 +34,7 @@ export interface AgentBrokerOptions {
 }
 
 /** Milliseconds of silence after which a connection counts as broken: with others to go to, and without. */
-const SILENCE_MS = { several: 1500, one: 10_000 };
+const SILENCE_MS = { several: 1000, one: 10_000 };
 
 /** The broker of one host. */
 export class AgentBroker implements Role, Part {
@@ -225,6 +225,8 @@ export class AgentBroker implements Role, Part {
   }
 
   #status(): Record<string, unknown> {
+    // Whoever watches has been told of all that came before the answer.
+    this.#audit.flush();
     return {
       role: "agent-broker",
       pid: Deno.pid,

@@ -1,6 +1,6 @@
 /**
  * The way to the controllers: an SSH connection to the first that answers and serves, kept as long as it
- * lasts, and then to the next. Runs on the main thread; the data plane gets one end of a socket pair.
+ * lasts, and then to another. Runs on the main thread; the data plane gets one end of a socket pair.
  *
  * @module
  */
@@ -27,21 +27,46 @@ export interface LinkOptions {
   readonly log: (level: "info" | "warning" | "error", text: string) => void;
 }
 
-/** Milliseconds that one controller has to answer before the next is tried. */
+/** Milliseconds that a controller has to answer. */
 const CONNECT_MS = 2000;
+/** Milliseconds after which the next controller is tried as well: one that is cut off says nothing at all. */
+const STAGGER_MS = 250;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5000;
+/** Longest pause just after a connection that lasted, while another controller may be taking over. */
+const SHORT_PAUSE_MS = 200;
+const SHORT_FOR_MS = 15_000;
 /** A connection that lasted so long was a good one. */
-const GOOD_MS = 10_000;
+const GOOD_MS = 1000;
+
+/** A connection whose subsystem is open. */
+interface Way {
+  readonly name: string;
+  readonly channel: ClientChannel;
+  /** Ends it, and says why. */
+  readonly end: (why?: string) => void;
+  /** Why it ended, once it has. */
+  readonly ended: Promise<string>;
+}
+
+/** One try to reach a controller. */
+interface Attempt {
+  readonly name: string;
+  /** The way, or why there is none. */
+  readonly result: Promise<Way | string>;
+  readonly end: () => void;
+}
 
 /** Keeps one connection, in the name of one remote delegate. */
 export class ControllerLink {
   readonly #options: LinkOptions;
   #stopping = false;
   #wake: (() => void) | undefined;
-  #end: (() => void) | undefined;
+  readonly #attempts = new Set<Attempt>();
   /** The last failure of each controller, so that the same is said once. */
   readonly #said = new Map<string, string>();
+  /** The controller to begin with. */
+  #next = 0;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -49,23 +74,26 @@ export class ControllerLink {
 
   /** Connects again and again until {@link stop}. */
   async run(): Promise<void> {
-    const { controllers } = this.#options;
     let failures = 0;
-    for (let next = 0; !this.#stopping; next++) {
-      const address = controllers[next % controllers.length] as ControllerAddress;
-      const since = Date.now();
-      const why = await this.#serve(address);
-      if (this.#stopping) return;
-      const name = controllerName(address);
-      if (this.#said.get(name) !== why) this.#options.log("warning", `controller ${name}: ${why}`);
-      this.#said.set(name, why);
-      if (Date.now() - since >= GOOD_MS) failures = 0;
-      else failures++;
-      // All are tried once without waiting; then with more and more time between.
-      const rounds = Math.floor(failures / controllers.length);
-      await this.#pause(
-        rounds === 0 ? 0 : Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(rounds, 10)),
-      );
+    let lostAt = -Infinity;
+    while (!this.#stopping) {
+      const since = performance.now();
+      const way = await this.#first();
+      if (way !== undefined) {
+        this.#said.delete(way.name);
+        this.#join(way);
+        const why = await way.ended;
+        if (this.#stopping) return;
+        this.#say(way.name, why);
+        if (performance.now() - since >= GOOD_MS) {
+          failures = 0;
+          lostAt = performance.now();
+          continue;
+        }
+      }
+      failures++;
+      const most = performance.now() - lostAt < SHORT_FOR_MS ? SHORT_PAUSE_MS : LONGEST_PAUSE_MS;
+      await this.#pause(Math.min(most, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10)));
     }
   }
 
@@ -73,42 +101,75 @@ export class ControllerLink {
   stop(): void {
     this.#stopping = true;
     this.#wake?.();
-    this.#end?.();
+    for (const attempt of this.#attempts) attempt.end();
   }
 
-  /** Serves one connection to its end; returns why it ended. */
-  #serve(address: ControllerAddress): Promise<string> {
+  /** The first controller that serves, all of them tried once; undefined when none does. */
+  async #first(): Promise<Way | undefined> {
+    const { controllers } = this.#options;
+    const pending = new Map<Attempt, Promise<{ attempt: Attempt; result: Way | string }>>();
+    let found: Way | undefined;
+    for (let tried = 0; found === undefined && !this.#stopping;) {
+      if (tried < controllers.length) {
+        const address = controllers[(this.#next + tried++) % controllers.length];
+        const attempt = this.#attempt(address as ControllerAddress);
+        pending.set(attempt, attempt.result.then((result) => ({ attempt, result })));
+      } else if (pending.size === 0) break;
+      const settled = await within(
+        Promise.race(pending.values()),
+        tried < controllers.length ? STAGGER_MS : undefined,
+      );
+      if (settled === undefined) continue;
+      pending.delete(settled.attempt);
+      if (typeof settled.result === "string") this.#say(settled.attempt.name, settled.result);
+      else found = settled.result;
+    }
+    for (const attempt of pending.keys()) attempt.end();
+    // After this one the next is tried first.
+    const at = controllers.findIndex((c) => controllerName(c) === found?.name);
+    this.#next = (at + 1) % controllers.length;
+    if (!this.#stopping) return found;
+    found?.end();
+    return undefined;
+  }
+
+  #say(name: string, why: string): void {
+    if (this.#stopping) return;
+    if (this.#said.get(name) !== why) this.#options.log("warning", `controller ${name}: ${why}`);
+    this.#said.set(name, why);
+  }
+
+  /** Connects, proves who we are and opens the subsystem. */
+  #attempt(address: ControllerAddress): Attempt {
     const name = controllerName(address);
     const pins = this.#options.pins.get(name);
     if (pins === undefined) {
-      return Promise.resolve("its host key is not known; run diaper enroll");
+      const why = "its host key is not known; run diaper enroll";
+      return { name, result: Promise.resolve(why), end: () => {} };
     }
-    return new Promise((resolve) => {
-      this.#end = openSubsystem({
-        ...address,
-        user: this.#options.user,
-        privateKey: this.#options.privateKey,
-        pins,
-        subsystem: SUBSYSTEM,
-        timeout: CONNECT_MS,
-      }, {
-        open: (channel, end) => {
-          this.#said.delete(name);
-          this.#join(channel, name, end);
-        },
-        ended: (why) => {
-          this.#end = undefined;
-          resolve(why);
-        },
-      });
+    const over = Promise.withResolvers<string>();
+    const result = Promise.withResolvers<Way | string>();
+    const end = openSubsystem({
+      ...address,
+      user: this.#options.user,
+      privateKey: this.#options.privateKey,
+      pins,
+      subsystem: SUBSYSTEM,
+      timeout: CONNECT_MS,
+    }, {
+      open: (channel, end) => result.resolve({ name, channel, end, ended: over.promise }),
+      ended: (why) => {
+        this.#attempts.delete(attempt);
+        over.resolve(why);
+        result.resolve(why);
+      },
     });
+    const attempt: Attempt = { name, result: result.promise, end };
+    this.#attempts.add(attempt);
+    return attempt;
   }
 
-  #join(
-    channel: ClientChannel,
-    name: string,
-    end: (why?: string) => void,
-  ): void {
+  #join({ channel, name, end }: Way): void {
     const [ours, theirs] = unixPair("stream");
     const socket = new Socket({ fd: ours, readable: true, writable: true });
     channel.pipe(socket);
@@ -140,5 +201,19 @@ export class ControllerLink {
         resolve();
       };
     });
+  }
+}
+
+/** What a promise comes to; undefined when that takes longer than `ms` milliseconds, if there is a limit. */
+async function within<T>(promise: Promise<T>, ms: number | undefined): Promise<T | undefined> {
+  if (ms === undefined) return await promise;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -74,7 +74,7 @@ interface Entry {
 
 /** Requests that may wait for a controller at once; more are refused, so that memory is bounded. */
 const MOST_WAITING = 20_000;
-const PING_MS = 500;
+const PING_MS = 250;
 
 /** One connection to controllers, in the name of one remote delegate. */
 export class Uplink {
@@ -150,7 +150,7 @@ export class Uplink {
       idle: undefined,
       packets: 0,
       bytes: 0,
-      activeAt: now,
+      activeAt: performance.now(),
       leasedUntil: 0,
     };
     const key = `${this.#options.identity.instance}.${this.#sequence++}`;
@@ -284,7 +284,7 @@ export class Uplink {
       idle: undefined,
       packets: 0,
       bytes: 0,
-      activeAt: now,
+      activeAt: performance.now(),
       leasedUntil: 0,
     };
     this.#add(m.key, {

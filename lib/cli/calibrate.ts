@@ -10,7 +10,7 @@ import { createEnforcer, driverEntry, DRIVERS } from "../../drivers/registry.ts"
 import { storeCalibration } from "../controller/calibration.ts";
 import { enterOwnNetwork } from "../sys/namespace.ts";
 import { calibrationCharts } from "./calibrate_charts.ts";
-import { configOption, readConfig } from "./config_option.ts";
+import { checkEnforcer, configOption, readConfig } from "./config_option.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { print, printJson, printLine, printMessage, table } from "./output.ts";
 
@@ -51,8 +51,9 @@ measurement. A device is measured where the configuration says that it is: on a 
 }
 
 async function run(options: CalibrateOptions): Promise<void> {
-  const { config } = readConfig(options.config);
+  const { config, file } = readConfig(options.config);
   const entry = driverEntry(options.enforcer);
+  await checkEnforcer(options.enforcer, config, file);
   if (entry.kind === "host" && options.here !== true) ownNetwork();
   const enforcer = await createEnforcer(options.enforcer, config.enforcer);
   await enforcer.connect();

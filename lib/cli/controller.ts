@@ -16,7 +16,7 @@ import { groupId, userGroup, userId } from "../sys/accounts.ts";
 import { raiseDescriptorLimit } from "../sys/limits.ts";
 import { ownCommand } from "../sys/runtime.ts";
 import { fingerprint, KEY_TYPE, publicKeyOf } from "../sys/ssh.ts";
-import { configOption, readConfig } from "./config_option.ts";
+import { checkEnforcer, configOption, readConfig } from "./config_option.ts";
 import { Daemon } from "./daemon.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { readSecret } from "./key_files.ts";
@@ -76,6 +76,7 @@ async function serve(options: ControllerOptions): Promise<void> {
       "give --enforcer NAME, or list several under enforcers in diaper.yaml(5)",
     );
   }
+  await checkEnforcer(enforcer, config, file);
   const policy = await loadPolicySource(config.policy);
   const { listen, gate_account } = config.controller;
   if (listen.length === 0 && gate_account === null) {

@@ -92,12 +92,17 @@ export class Daemon {
         if (news.news === "log") this.say(news.level, news.text);
         else if (news.news === "reload") void this.#reload();
         else if (news.news === "ready") this.#ready(order.config).catch(reject);
-        else if (news.news === "standby") notifySystemd("READY=1\nSTATUS=standing by");
+        else if (news.news === "standby") this.#standby(order.config);
         else if (news.news === "stopped") resolve();
         else reject(new CliError(EXIT.FAILED, news.message, news.next));
       };
       this.#worker.postMessage(order);
     });
+  }
+
+  #standby(config: Config): void {
+    this.#serveMetrics(config);
+    notifySystemd("READY=1\nSTATUS=standing by");
   }
 
   async #ready(config: Config): Promise<void> {
@@ -118,7 +123,7 @@ export class Daemon {
 
   /** Without them the daemon does its work all the same: another one may have the port. */
   #serveMetrics(config: Config): void {
-    if (config.metrics === "off") return;
+    if (config.metrics === "off" || this.#metrics !== undefined) return;
     const status = async () => readStatus(await askForOne(config, { op: "status" }));
     try {
       this.#metrics = serveMetrics(parseEndpoint(config.metrics), status);

@@ -52,6 +52,8 @@ const status = z.object({
   enforcer: z.object({ name: z.string(), failed: z.string().nullable() }).optional(),
   policy: z.object({ file: z.string(), rules: count, loaded_at: time }).optional(),
   pinholes: z.object({ open: count, capacity: count.optional(), waiting: count.optional() }),
+  /** Of a controller that does not lead: who does, by its name; null when that cannot be found out. */
+  standby: z.object({ leader: z.string().nullable(), why: z.string() }).optional(),
   /** The brokers at a controller for other hosts. */
   brokers: z.array(
     z.object({ broker: z.string(), via: z.string(), peer: z.string(), in_flight: count }),

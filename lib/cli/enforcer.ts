@@ -9,7 +9,7 @@ import type { EnforcerCapabilities, ListedEntry } from "../../drivers/enforcer.t
 import type { ListingEntry } from "../../drivers/listing.ts";
 import { createEnforcer, driverEntry, DRIVERS } from "../../drivers/registry.ts";
 import { endpointText } from "../pinhole/pinhole.ts";
-import { configOption, readConfig } from "./config_option.ts";
+import { checkEnforcer, configOption, readConfig } from "./config_option.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { type Column, print, printJson, printMessage, table } from "./output.ts";
 
@@ -101,7 +101,8 @@ async function parse(name: string, file: string, options: ParseOptions): Promise
 }
 
 async function show(name: string, options: ShowOptions): Promise<void> {
-  const { config } = readConfig(options.config);
+  const { config, file } = readConfig(options.config);
+  await checkEnforcer(name, config, file);
   const enforcer = await createEnforcer(name, config.enforcer);
   if (enforcer.inspect === undefined) {
     throw new CliError(EXIT.USAGE, `${name} cannot be looked at without being used`);

@@ -97,6 +97,14 @@ export function metricsText(s: DaemonStatus): string {
     "What became of requests.",
     Object.entries(s.counts).map(([event, n]) => [{ event }, n] as const),
   );
+  if (s.role === "controller") {
+    metric(
+      "leads",
+      "gauge",
+      "1 while this controller serves.",
+      one(s.standby === undefined ? 1 : 0),
+    );
+  }
   metric("agents", "gauge", "Agents that are connected.", one(s.channels));
   if (s.brokers !== undefined) {
     metric("brokers", "gauge", "Brokers that are connected.", one(s.brokers.length));

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Command, Option } from "commander";
+import type { Config } from "../controller/config.ts";
 import { agentLibraryPath, traceHelperPath } from "../sys/assets.ts";
 import { execute } from "../sys/execute.ts";
 import { SystemError } from "../sys/libc.ts";
@@ -21,6 +22,7 @@ interface RunOptions {
   readonly trace?: (typeof TRACE_CHOICES)[number];
   readonly natAware?: boolean;
   readonly dryRun?: boolean;
+  readonly learn?: boolean;
 }
 
 /** What is executed: a program with its arguments, and variables that are set for it. */
@@ -48,12 +50,14 @@ export function register(parent: Command): void {
     )
     .option("--nat-aware", "have it announce the outside addresses of the configuration's nat")
     .option("-n, --dry-run", "print the environment and command, run nothing")
+    .option("--learn", "at its end, print the policy rules that it would need")
     .passThroughOptions()
     .addHelpText(
       "after",
       `
 The program takes the place of this process: same process number, same descriptors, its own exit
-code. When the broker is not reachable it runs all the same, only without pinholes.`,
+code. When the broker is not reachable it runs all the same, only without pinholes. With --learn it
+is a child of this process, which looks on by the daemon's control socket.`,
     )
     .action(run);
 }
@@ -76,6 +80,7 @@ function run(program: string, args: string[], options: RunOptions): Promise<void
     ? traced(path, args, socket, options)
     : preloaded(path, args, socket, options, caller["LD_PRELOAD"], nat);
   if (options.dryRun === true) return show(start);
+  if (options.learn === true) return learn(start, caller, config);
   try {
     execute(start.path, start.args, { ...caller, ...start.added });
   } catch (error) {
@@ -119,6 +124,16 @@ function traced(
     ...(options.control === undefined ? [] : ["--control", options.control]),
   ];
   return { path: traceHelperPath(), args: [...asked, "--", path, ...args], added: {} };
+}
+
+async function learn(
+  { path, args, added }: Start,
+  caller: Readonly<Record<string, string>>,
+  config: Config,
+): Promise<void> {
+  const { runAndLearn } = await import("./run_learn.ts");
+  const environment = { ...caller, ...added };
+  Deno.exitCode = await runAndLearn({ path, args, environment }, config);
 }
 
 async function show({ path, args, added }: Start): Promise<void> {

@@ -105,6 +105,13 @@ export function healthOf(status: DaemonStatus, policyChanged: number | undefined
       "see who holds them: diaper pinhole list; raise perimeter.capacity in diaper.yaml(5)",
     );
   }
+  if (status.standby !== undefined && status.standby.leader === null) {
+    add(
+      "failure",
+      `this controller stands by and could not take over: ${status.standby.why}`,
+      "it is tried again; is etcd up and reachable? cluster.etcd in diaper.yaml(5) names it",
+    );
+  }
   for (const { delegate, failed } of status.uplinks ?? []) {
     if (failed === null) continue;
     add(
@@ -154,9 +161,10 @@ export function statusLines(
   now: number,
 ): string[] {
   const { enforcer, policy, pinholes, counts, sweep } = status;
-  const rows: [string, string][] = [
-    ["guarded", `since ${since(status.started_at, now)}, process ${status.pid} (${status.role})`],
-  ];
+  const { standby } = status;
+  const started = `since ${since(status.started_at, now)}, process ${status.pid} (${status.role})`;
+  const rows: [string, string][] = [[standby === undefined ? "guarded" : "stands by", started]];
+  if (standby !== undefined) rows.push(["leader", standby.leader ?? "unknown"]);
   if (enforcer !== undefined) {
     rows.push(["enforcer", `${enforcer.name}, ${enforcer.failed === null ? "works" : "failed"}`]);
   }

@@ -34,27 +34,56 @@ export class ConfigError extends Error {
 export function parseYaml<T>(schema: z.ZodType<T>, text: string, file: string): T {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const at = (offset: number, message: string): ConfigProblem => {
-    const { line, col } = lines.linePos(offset);
-    return { file, line: Math.max(1, line), column: Math.max(1, col), message };
-  };
+  const at = placer(file, lines);
   if (document.errors.length > 0) {
     throw new ConfigError(document.errors.map((e) => at(e.pos[0], e.message)));
   }
   const result = schema.safeParse(plain(document, at) ?? {});
   if (result.success) return result.data;
-  const problems = result.error.issues.flatMap((issue) => {
-    const name = issue.path.join(".");
-    const offset = offsetOf(document.contents, issue.path);
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => {
-        const where = [...issue.path, key];
-        return at(offsetOf(document.contents, where, true), `${where.join(".")}: unknown key`);
-      });
-    }
-    return [at(offset, `${name === "" ? "" : `${name}: `}${issue.message}`)];
-  });
-  throw new ConfigError(problems.sort((a, b) => a.line - b.line || a.column - b.column));
+  const misfits = result.error.issues.flatMap((issue): Misfit[] =>
+    issue.code === "unrecognized_keys"
+      ? issue.keys.map((key) => ({
+        path: [...issue.path, key],
+        key: true,
+        message: "unknown key",
+      }))
+      : [{ path: issue.path, key: false, message: issue.message }]
+  );
+  throw inOrder(misfits.map((m) => located(m, document, at)));
+}
+
+/** Something in a configuration that cannot be. */
+export interface Misfit {
+  readonly path: readonly PropertyKey[];
+  /** It is the key at the end of the path that is wrong, and not its value. */
+  readonly key: boolean;
+  readonly message: string;
+}
+
+/** Says where in the text of a configuration, which can be read as such, something stands. */
+export function locate(misfits: readonly Misfit[], text: string, file: string): ConfigError {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  return inOrder(misfits.map((m) => located(m, document, placer(file, lines))));
+}
+
+/** Makes a problem of an offset in a text. */
+type Placer = (offset: number, message: string) => ConfigProblem;
+
+function placer(file: string, lines: LineCounter): Placer {
+  return (offset, message) => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(1, line), column: Math.max(1, col), message };
+  };
+}
+
+function located({ path, key, message }: Misfit, document: Document, at: Placer): ConfigProblem {
+  const name = path.length === 0 ? "" : `${path.join(".")}: `;
+  return at(offsetOf(document.contents, path, key), `${name}${message}`);
+}
+
+function inOrder(problems: ConfigProblem[]): ConfigError {
+  return new ConfigError(problems.sort((a, b) => a.line - b.line || a.column - b.column));
 }
 
 /** A file that cannot be read, as a configuration that cannot be used. */
@@ -64,7 +93,7 @@ export function unreadable(file: string, cause: unknown): ConfigError {
 }
 
 /** The document as plain values; aliases may not make it grow without end. */
-function plain(document: Document, at: (offset: number, text: string) => ConfigProblem): unknown {
+function plain(document: Document, at: Placer): unknown {
   try {
     return document.toJS({ maxAliasCount: 10 });
   } catch (error) {

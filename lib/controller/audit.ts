@@ -86,12 +86,15 @@ export class AuditTrail {
     this.#makeLines();
     if (this.#pending.length === 0) return;
     const data = this.#encoder.encode(this.#pending.join("\n") + "\n");
+    let done = 0;
     try {
-      for (let done = 0; done < data.length;) done += this.#file.writeSync(data.subarray(done));
+      while (done < data.length) done += this.#file.writeSync(data.subarray(done));
       this.#pending = [];
       this.#failed = undefined;
     } catch (error) {
       this.#failed = error instanceof Error ? error.message : String(error);
+      // All of it is written again: no half of a line may stay.
+      if (done > 0) this.#file.truncateSync(this.#file.statSync().size - done);
       // Kept for the next try, within bounds: the newest tell most.
       if (this.#pending.length > 100_000) this.#pending.splice(0, 50_000);
     }

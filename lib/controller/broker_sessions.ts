@@ -105,6 +105,21 @@ export class BrokerSessions implements Part {
     );
   }
 
+  /**
+   * That none of the brokers that have sessions is heard of: then it is this controller that is cut off.
+   *
+   * @param silence milliseconds without a word after which a broker is not heard of.
+   */
+  unheard(now: number, silence: number): string | undefined {
+    let brokers = 0;
+    for (const s of this.#sessions) {
+      if (s.broker === undefined) continue;
+      if (now - s.heardAt <= silence) return undefined;
+      brokers++;
+    }
+    return brokers === 0 ? undefined : `none of ${brokers} brokers is heard of any more`;
+  }
+
   /** Ends sessions of delegates that are known no more. */
   keepDelegates(known: ReadonlySet<string>): void {
     for (const s of [...this.#sessions]) {
@@ -131,6 +146,11 @@ export class BrokerSessions implements Part {
       this.#nextSecond = now + 1000;
       this.#tick(now);
     }
+    this.flush();
+  }
+
+  /** Sends what was said. */
+  flush(): void {
     for (const s of this.#sessions) {
       s.connection.flush();
       if (s.connection.backlog > TOO_MUCH) this.#refuse(s, "does not read its answers");

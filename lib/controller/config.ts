@@ -122,6 +122,8 @@ const schema = z.strictObject({
     prefix: z.string().regex(/^\/[A-Za-z0-9/_.-]{1,100}$/, {
       error: 'expected something like "/diaper/border"',
     }).default("/diaper"),
+    /** How long the one that serves may not be heard of before another takes over. */
+    patience: duration.default(1),
     ca: absolutePath.nullable().default(null),
     certificate: absolutePath.nullable().default(null),
     key: absolutePath.nullable().default(null),

@@ -118,7 +118,7 @@ export class Controller implements Part {
     }
     ledger.setNote("boot", boot);
     if (!rebooted) compare(restored);
-    this.#expiry.expire(Date.now());
+    this.#expiry.expire();
     for (const p of this.#authorization.denied()) this.execution.close(p, "policy");
     await this.execution.flush();
     await this.#renewAll(restored);
@@ -153,7 +153,7 @@ export class Controller implements Part {
       if (now - this.#busyAt > QUIET_MS) {
         await this.#guarded("ledger", () => this.#options.ledger.tidy());
       }
-      this.#expiry.expire(Date.now());
+      this.#expire();
       this.execution.expireWaiting();
       this.execution.retry();
       await this.#guarded("enforcer", () => this.#mend());
@@ -243,7 +243,7 @@ export class Controller implements Part {
       idle: limits.idleSeconds,
       packets: 0,
       bytes: 0,
-      activeAt: now,
+      activeAt: performance.now(),
       leasedUntil: 0,
     };
     this.#expiry.watch(pinhole);
@@ -311,6 +311,20 @@ export class Controller implements Part {
     log("warning", "the perimeter was changed or removed by somebody else: putting it up again");
     await enforcer.connect();
     await this.#renewAll([...this.table.all()]);
+  }
+
+  #expire(): void {
+    const jump = this.#expiry.expire();
+    if (jump === 0) return;
+    const seconds = Math.round(jump / 1000);
+    this.#options.audit.add("clock.set", { seconds });
+    this.#options.log(
+      "warning",
+      `the clock was set ${seconds > 0 ? "forward" : "back"} by ${
+        Math.abs(seconds)
+      } s: no pinhole ` +
+        "stays open longer for that; rules with hours, days or until go by the new time",
+    );
   }
 
   async #renewAll(pinholes: readonly Pinhole[]): Promise<void> {

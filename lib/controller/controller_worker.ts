@@ -9,6 +9,7 @@ import { createEnforcer, driverEntry } from "../../drivers/registry.ts";
 import type { PolicySource } from "./authorization.ts";
 import type { Config } from "./config.ts";
 import { parsePrefix } from "../config/values.ts";
+import { enforcerOptions } from "./enforcer_options.ts";
 import { serveAsWorker } from "./orders.ts";
 import { RemoteController } from "./remote_controller.ts";
 import { SEVERAL, SeveralEnforcers } from "./several_enforcers.ts";
@@ -45,21 +46,4 @@ async function enforcerOf(name: string, dryRun: boolean, config: Config): Promis
       for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
     },
   });
-}
-
-/** The options in the section `enforcer`; for filters of this host the section `perimeter` counts as well. */
-function enforcerOptions(name: string, config: Config): unknown {
-  const { hooks, outside, open_ports, capacity, allow_ping, table } = config.perimeter;
-  if (!["nftables", "iptables", "ipset"].includes(name)) return config.enforcer;
-  return {
-    hooks,
-    ...(outside.length === 0 ? {} : { outside }),
-    open_ports,
-    capacity,
-    allow_ping,
-    ...(name === "nftables" ? { table } : {}),
-    // Where nothing is forwarded, another device translates.
-    ...(name === "nftables" && hooks.includes("forward") ? { nat: config.nat.addresses } : {}),
-    ...config.enforcer,
-  };
 }

@@ -1,6 +1,6 @@
 /**
- * What is needed of etcd (version 3.4 or later), by its JSON gateway: leases, and transactions that hold only
- * while a key is the one that we made.
+ * What is needed of etcd (version 3.4 or later), by its JSON gateway: keys, and changes that are made only
+ * while a key is what it is believed to be.
  *
  * @module
  */
@@ -19,12 +19,20 @@ export interface EtcdOptions {
 export interface EtcdEntry {
   readonly key: string;
   readonly value: string;
+  /** It is another one after each change of the key, also when the value stays the same. */
+  readonly revision: string;
 }
 
 /** A change within a transaction. */
 export type EtcdChange =
-  | { readonly put: string; readonly value: string; readonly lease?: string }
+  | { readonly put: string; readonly value: string }
   | { readonly delete: string };
+
+/** What a key must be for changes to be made. */
+export type EtcdCondition =
+  | { readonly key: string; readonly value: string }
+  | { readonly key: string; readonly revision: string }
+  | { readonly key: string; readonly absent: true };
 
 /** etcd did not do what it was asked, or did not answer: what was asked may or may not have been done. */
 export class EtcdError extends Error {
@@ -51,67 +59,14 @@ export class Etcd {
     });
   }
 
-  /**
-   * A new lease.
-   *
-   * @param ttl seconds.
-   */
-  async grant(ttl: number, timeout: number): Promise<string> {
-    const answer = await this.#ask("/v3/lease/grant", { TTL: ttl }, timeout);
-    return String(answer["ID"]);
-  }
-
-  /** Renews a lease; false when it has ended. */
-  async keepAlive(lease: string, timeout: number): Promise<boolean> {
-    const answer = await this.#ask("/v3/lease/keepalive", { ID: lease }, timeout);
-    const result = answer["result"] as { TTL?: string } | undefined;
-    return Number(result?.TTL ?? 0) > 0;
-  }
-
-  /** Ends a lease, and with it all keys under it. */
-  async revoke(lease: string, timeout: number): Promise<void> {
-    await this.#ask("/v3/lease/revoke", { ID: lease }, timeout);
-  }
-
-  /**
-   * Makes a key unless it is there, and sets another one with it.
-   *
-   * @param mark the other one: `value` is what it is set to, `was` what it must be, when that is given.
-   * @returns the revision of the key when we made it; undefined when it was there or `was` did not hold.
-   */
-  async create(
-    key: string,
-    value: string,
-    lease: string,
-    mark: { readonly key: string; readonly value: string; readonly was?: string },
-    timeout: number,
-  ): Promise<string | undefined> {
-    const { was } = mark;
-    const answer = await this.#ask("/v3/kv/txn", {
-      compare: [
-        { key: base64(key), target: "CREATE", result: "EQUAL", create_revision: "0" },
-        ...(was === undefined
-          ? []
-          : [{ key: base64(mark.key), target: "VALUE", result: "EQUAL", value: base64(was) }]),
-      ],
-      success: [
-        { request_put: { key: base64(key), value: base64(value), lease } },
-        { request_put: { key: base64(mark.key), value: base64(mark.value) } },
-      ],
-    }, timeout);
-    if (answer["succeeded"] !== true) return undefined;
-    return String((answer["header"] as { revision: string }).revision);
-  }
-
-  /** Makes changes, all or none, if a key is still the one that was made at a revision; else false. */
-  async changeWhile(
-    key: string,
-    revision: string,
+  /** Makes changes, all or none, if a key is what is said of it; else false. */
+  async change(
+    condition: EtcdCondition,
     changes: readonly EtcdChange[],
     timeout: number,
   ): Promise<boolean> {
     const answer = await this.#ask("/v3/kv/txn", {
-      compare: [{ key: base64(key), target: "CREATE", result: "EQUAL", create_revision: revision }],
+      compare: [comparison(condition)],
       success: changes.map((c) =>
         "put" in c
           ? { request_put: { key: base64(c.put), value: base64(c.value) } }
@@ -121,10 +76,9 @@ export class Etcd {
     return answer["succeeded"] === true;
   }
 
-  /** One value; undefined when there is none. */
-  async get(key: string, timeout: number): Promise<string | undefined> {
-    const answer = await this.#ask("/v3/kv/range", { key: base64(key) }, timeout);
-    return entries(answer)[0]?.value;
+  /** One key; undefined when there is none. */
+  async get(key: string, timeout: number): Promise<EtcdEntry | undefined> {
+    return entries(await this.#ask("/v3/kv/range", { key: base64(key) }, timeout))[0];
   }
 
   /** All entries whose keys begin with a prefix, in the order of keys. */
@@ -192,7 +146,18 @@ export class Etcd {
 
 const PAGE = 1000;
 
+function comparison(c: EtcdCondition): Record<string, string> {
+  const key = base64(c.key);
+  if ("value" in c) return { key, target: "VALUE", result: "EQUAL", value: base64(c.value) };
+  if ("revision" in c) return { key, target: "MOD", result: "EQUAL", mod_revision: c.revision };
+  return { key, target: "CREATE", result: "EQUAL", create_revision: "0" };
+}
+
 function entries(answer: Record<string, unknown>): EtcdEntry[] {
-  const kvs = (answer["kvs"] ?? []) as { key: string; value?: string }[];
-  return kvs.map((kv) => ({ key: fromBase64(kv.key), value: fromBase64(kv.value ?? "") }));
+  const kvs = (answer["kvs"] ?? []) as { key: string; value?: string; mod_revision: string }[];
+  return kvs.map((kv) => ({
+    key: fromBase64(kv.key),
+    value: fromBase64(kv.value ?? ""),
+    revision: kv.mod_revision,
+  }));
 }

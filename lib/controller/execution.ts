@@ -1,7 +1,8 @@
 /**
  * Execution (paper, section 4.3): carries out what was decided, in order, by the one writer that an
  * enforcer has. What comes together in one round goes to ledger and enforcer in one batch, up to the size
- * at which the enforcer is fastest. What does not fit into the enforcer now waits in line.
+ * at which the enforcer is fastest; when there is more, delegates take turns. What does not fit into the
+ * enforcer now waits in line.
  *
  * @module
  */
@@ -10,6 +11,7 @@ import { type CloseReason, type Pinhole, tupleKey } from "../pinhole/pinhole.ts"
 import type { Verdict } from "../pinhole/request.ts";
 import { type AuditTrail, pinholeFields, reasonText } from "./audit.ts";
 import { isoTime } from "./iso_time.ts";
+import { FairQueue } from "./fair_queue.ts";
 import type { LedgerBook } from "./memory_ledger.ts";
 import type { PinholeTable } from "./pinhole_table.ts";
 
@@ -27,7 +29,7 @@ export interface ExecutionLimits {
   readonly shared?: SharedLedger | undefined;
 }
 
-/** Milliseconds until a write to the shared ledger that failed is tried again. */
+/** Milliseconds until what a leader could not do, since something did not answer, is tried again. */
 const SHARED_PAUSE_MS = 100;
 
 /** A ledger that several controllers share, one of which leads. */
@@ -46,6 +48,8 @@ interface Opening {
   readonly pinhole: Pinhole;
   answer: (verdict: Verdict) => void;
   readonly boundAt: number | undefined;
+  /** The ledger has it. */
+  recorded: boolean;
 }
 
 /** Opened pinholes whose rows still say `opening`, at most. */
@@ -68,7 +72,7 @@ export class Execution {
   readonly #audit: AuditTrail;
   readonly #lease: number;
   readonly #limits: ExecutionLimits;
-  #opening: Opening[] = [];
+  readonly #opening = new FairQueue<Opening>((o) => o.pinhole.requester.delegate);
   /** When the first of them was asked for, on the clock of `performance.now`. */
   #asked = 0;
   /** Those for which there is no room at the enforcer, in order, and since when they wait. */
@@ -81,7 +85,7 @@ export class Execution {
   /** Opened pinholes whose ledger row still says `opening`. */
   #settled: Pinhole[] = [];
   #enforcerFailed: string | undefined;
-  /** The shared ledger failed: nothing is begun until then, on the clock of `performance.now`. */
+  /** Shared ledger or enforcer failed: nothing is begun until then, on the clock of `performance.now`. */
   #pausedUntil = 0;
   /** Told of each pinhole that is no more, as soon as it is no more. */
   onClosed: ((pinhole: Pinhole, reason: CloseReason) => void) | undefined;
@@ -115,7 +119,7 @@ export class Execution {
     return this.#opening.length > 0 || this.#closing.size > 0;
   }
 
-  /** Something waits for the shared ledger to be well again. */
+  /** Something waits for the shared ledger, or for the enforcer of several controllers, to be well again. */
   get paused(): boolean {
     return this.#pausedUntil > 0;
   }
@@ -166,7 +170,7 @@ export class Execution {
   /** Wants a pinhole open; `answer` is called when it is, or when it cannot be. */
   open(pinhole: Pinhole, boundAt: number | undefined, answer: (verdict: Verdict) => void): void {
     this.#table.add(pinhole);
-    let opening: Opening = { pinhole, answer, boundAt };
+    let opening: Opening = { pinhole, answer, boundAt, recorded: false };
     if (this.#line.length > 0 || this.held > this.#limits.capacity) {
       const waiting = { ...opening, since: performance.now() };
       this.#line.push(waiting);
@@ -214,10 +218,12 @@ export class Execution {
   step(): Promise<void> | undefined {
     this.#cancel();
     const most = this.#limits.batch ?? this.#enforcer.capabilities.optimalBatch;
-    const closing = [...this.#closing].slice(0, most);
+    // Where both wait, each has half of the batch: whoever closes very much keeps nobody from opening.
+    const room = most - Math.min(this.#opening.length, Math.floor(most / 2));
+    const closing = [...this.#closing].slice(0, room);
     if (closing.length === this.#closing.size) this.#closing.clear();
     else for (const [p] of closing) this.#closing.delete(p);
-    const opening = this.#opening.splice(0, most - closing.length);
+    const opening = this.#opening.take(most - closing.length);
     if (opening.length === 0 && closing.length === 0) return undefined;
     const { shared } = this.#limits;
     if (shared !== undefined) return this.#shareFirst(shared, opening, closing);
@@ -242,11 +248,11 @@ export class Execution {
     const results = this.#enforce(opens.map((o) => this.#change("open", o.pinhole)));
     if (results instanceof Promise) {
       return results.then((far) => {
-        this.#answer(opens, far, asked);
+        if (!this.#heldBack(opens, [], opens.length)) this.#answer(opens, far, asked);
         this.#admit();
       });
     }
-    this.#answer(opens, results, asked);
+    if (!this.#heldBack(opens, [], opens.length)) this.#answer(opens, results, asked);
     this.#admit();
     return undefined;
   }
@@ -283,13 +289,19 @@ export class Execution {
     const stays = (o: Opening) => {
       const reason = this.#closing.get(o.pinhole);
       if (reason === undefined) return true;
+      if (o.recorded) {
+        // It was tried once: what came of it at the enforcer is not known, so that it is closed there.
+        this.#underWay.delete(o.pinhole);
+        o.answer({ kind: "unavailable", why: `not opened: ${reasonText(reason)}` });
+        return false;
+      }
       this.#closing.delete(o.pinhole);
       cancelled = true;
       this.#drop(o, `not opened: ${reasonText(reason)}`);
       this.onClosed?.(o.pinhole, reason);
       return false;
     };
-    if (this.#opening.length > 0) this.#opening = this.#opening.filter(stays);
+    this.#opening.filter(stays);
     if (this.#line.length > 0) this.#line = this.#line.filter(stays);
     if (cancelled) this.#admit();
   }
@@ -323,14 +335,18 @@ export class Execution {
     } catch (error) {
       const why = `the shared ledger cannot be written: ${message(error)}`;
       this.#audit.add("ledger.failed", { why });
-      // Nobody is answered: either it can be written soon, or another controller is asked again.
-      this.#opening.unshift(...opening);
-      const later = [...this.#closing];
-      this.#closing.clear();
-      for (const [p, reason] of [...closing, ...later]) this.#closing.set(p, reason);
-      this.#pausedUntil = performance.now() + SHARED_PAUSE_MS;
+      this.#putBack(opening, closing);
       return false;
     }
+  }
+
+  /** Nobody is answered: either it can be done soon, or another controller leads and is asked again. */
+  #putBack(opening: Opening[], closing: [Pinhole, CloseReason][]): void {
+    this.#opening.putBack(opening);
+    const later = [...this.#closing];
+    this.#closing.clear();
+    for (const [p, reason] of [...closing, ...later]) this.#closing.set(p, reason);
+    this.#pausedUntil = performance.now() + SHARED_PAUSE_MS;
   }
 
   /** Writes the wishes down first; what cannot be written is not opened, but closed all the same. */
@@ -341,9 +357,10 @@ export class Execution {
     try {
       this.#ledger.transaction(() => {
         for (const p of settled) if (p.state === "open") this.#ledger.update(p);
-        for (const { pinhole } of opening) this.#ledger.insert(pinhole);
+        for (const { pinhole, recorded } of opening) if (!recorded) this.#ledger.insert(pinhole);
         for (const [p] of closing) this.#ledger.update(p);
       });
+      for (const o of opening) o.recorded = true;
       return opening;
     } catch (error) {
       const why = `the ledger cannot be written: ${message(error)}`;
@@ -370,6 +387,7 @@ export class Execution {
     for (const p of last) changes.push(this.#change("close", p));
     for (const { pinhole } of opening) changes.push(this.#change("open", pinhole));
     const results = await this.#enforce(changes);
+    if (this.#heldBack(opening, closing, changes.length)) return;
     const failed = new Map<Pinhole, ChangeResult & { ok: false }>();
     last.forEach((p, i) => {
       const r = results[i];
@@ -381,6 +399,20 @@ export class Execution {
       p.state === "closed" && (FORCED.has(reason) || p.tuple.protocol === "udp")
     );
     if (ended.length > 0) await this.#enforcer.endConnections(ended.map(([p]) => p.tuple));
+  }
+
+  /**
+   * Of several controllers this one may be cut off from the enforcer: what another can do better must not be
+   * answered here.
+   *
+   * @param changes so many were just tried.
+   * @returns true when they will be tried again.
+   */
+  #heldBack(opening: Opening[], closing: [Pinhole, CloseReason][], changes: number): boolean {
+    const { shared } = this.#limits;
+    if (shared === undefined || changes === 0 || this.#enforcerFailed === undefined) return false;
+    this.#putBack(opening, closing);
+    return true;
   }
 
   #answer(opening: Opening[], results: readonly ChangeResult[], asked: number): void {

@@ -79,7 +79,7 @@ export function readPinholeText(text: string): Pinhole {
     idle: v.idle,
     packets: 0,
     bytes: 0,
-    activeAt: Date.now(),
+    activeAt: performance.now(),
     leasedUntil: 0,
     ...(v.origin === undefined ? {} : { origin: { ...v.origin, cookie: BigInt(v.origin.cookie) } }),
   };

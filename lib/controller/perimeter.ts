@@ -170,6 +170,8 @@ export class Perimeter implements Role {
   }
 
   #status(): PerimeterStatus {
+    // Whoever watches has been told of all that came before the answer.
+    this.#audit.flush();
     const { enforcer, config } = this.#options;
     const { execution, policy, sweep } = this.#controller;
     return {

@@ -29,11 +29,17 @@ const FAR_MS = 1;
 export class DataPlane {
   readonly #poller: Poller;
   readonly #parts: readonly Part[];
+  readonly #meanwhile: () => void;
   #stopping = false;
 
-  constructor(poller: Poller, parts: readonly Part[]) {
+  /**
+   * @param meanwhile called again and again while a part waits for something far away; when it throws, that is
+   * waited for no longer, and the plane ends.
+   */
+  constructor(poller: Poller, parts: readonly Part[], meanwhile: () => void = () => {}) {
     this.#poller = poller;
     this.#parts = parts;
+    this.#meanwhile = meanwhile;
   }
 
   /** Serves until {@link stop}; what a part has begun is ended. */
@@ -49,7 +55,10 @@ export class DataPlane {
       const work = new Work(rest);
       if (await work.near()) continue;
       // The runtime's own events, such as a router's answers, come only while this thread waits for them.
-      while (!await work.within(FAR_MS)) this.#poller.wait(0);
+      while (!await work.within(FAR_MS)) {
+        this.#poller.wait(0);
+        this.#meanwhile();
+      }
     }
   }
 
@@ -85,6 +94,8 @@ class Work {
     this.#promise = promise.finally(() => {
       this.#settled = true;
     });
+    // Whoever waits for it is told; one that is waited for no more has failed with what it was part of.
+    this.#promise.catch(() => {});
   }
 
   /** True when it settles without anything from outside. */

@@ -11,11 +11,12 @@ import { openAuditTrail } from "./syslog.ts";
 import type { PolicySource } from "./authorization.ts";
 import { BrokerSessions } from "./broker_sessions.ts";
 import type { Config } from "./config.ts";
-import { ControlServer } from "./control_server.ts";
+import type { ControlRequest } from "./control_protocol.ts";
+import { ControlRefusal, ControlServer } from "./control_server.ts";
 import { Controller, type Log } from "./controller.ts";
 import { EventCounts } from "./event_counts.ts";
 import { Etcd } from "./etcd.ts";
-import { FencedEnforcer, Leadership } from "./leadership.ts";
+import { FencedEnforcer, Leadership, type Standby } from "./leadership.ts";
 import { type LedgerBook, openLedger } from "./memory_ledger.ts";
 import { Operator } from "./operator.ts";
 import type { LaterOrder, Role } from "./orders.ts";
@@ -25,6 +26,9 @@ import { listenInside } from "./run_directory.ts";
 
 /** Name of the socket that SSH servers connect to, in the run directory. */
 export const BROKER_SOCKET = "broker.sock";
+
+/** How often the command line is looked at by one that stands by, in milliseconds. */
+const LOOK_MS = 50;
 
 /** What the controller is made of. */
 export interface RemoteControllerOptions {
@@ -56,6 +60,8 @@ export class RemoteController implements Role {
   #sessions: BrokerSessions | undefined;
   #control: ControlServer | undefined;
   #plane: DataPlane | undefined;
+  /** While another one leads, or none can be found out; undefined once this one does. */
+  #standby: Standby | undefined;
 
   /** @throws {LedgerError} and other errors that say why this controller cannot be. */
   constructor(options: RemoteControllerOptions) {
@@ -86,7 +92,8 @@ export class RemoteController implements Role {
 
   /** See {@link Role}. */
   async start(patience: () => boolean): Promise<boolean> {
-    const { config, enforcer, controlGid, gate } = this.#options;
+    const { config, enforcer, gate } = this.#options;
+    this.#control = this.#listen();
     if (!await this.#lead(patience)) return false;
     await this.#controller.start(() => {});
     this.#sessions = new BrokerSessions(
@@ -107,19 +114,6 @@ export class RemoteController implements Role {
         standby: () => undefined,
       },
     );
-    const operator = new Operator(this.#controller, {
-      enforcer,
-      audit: this.#audit,
-      status: () => this.#status(),
-      guards: () => true,
-      compare: () => {},
-      reload: this.#options.reload,
-    });
-    this.#control = new ControlServer(
-      this.#poller,
-      listenInside(config.run_dir, "control.sock", "stream", 0o660, controlGid),
-      (request, peer) => operator.answer(request, peer),
-    );
     this.#audit.add("controller.started", {
       pid: Deno.pid,
       enforcer: enforcer.name,
@@ -129,20 +123,62 @@ export class RemoteController implements Role {
     return true;
   }
 
+  /** Takes questions of the command line from now on. */
+  #listen(): ControlServer {
+    const { config, enforcer, controlGid } = this.#options;
+    const operator = new Operator(this.#controller, {
+      enforcer,
+      audit: this.#audit,
+      status: () => this.#status(),
+      guards: () => true,
+      compare: () => {},
+      reload: this.#options.reload,
+    });
+    return new ControlServer(
+      this.#poller,
+      listenInside(config.run_dir, "control.sock", "stream", 0o660, controlGid),
+      (request, peer) => {
+        const standby = this.#standby;
+        if (standby !== undefined && NEEDS_LEADER.has(request.op)) throw standingBy(standby);
+        return operator.answer(request, peer);
+      },
+    );
+  }
+
   /** Waits until this controller leads, where there are several, and takes over what is open. */
   async #lead(patience: () => boolean): Promise<boolean> {
     const leadership = this.#leadership;
     if (leadership === undefined) return true;
+    this.#standby = { leader: null, why: "it has just been started" };
     this.#options.standby();
-    const tell = (text: string) => this.#options.log("info", text);
-    if (!await leadership.campaign(tell, () => !patience())) return false;
+    const tell = (state: Standby) => {
+      this.#standby = state;
+      this.#options.log("info", state.why);
+    };
+    if (!await this.#meanwhile(leadership.campaign(tell, () => !patience()))) return false;
+    this.#standby = undefined;
     const { pinholes, nextId } = await leadership.read();
     this.#ledger.takeOver(pinholes, nextId);
-    leadership.enforcerFailed = () => this.#controller.execution.enforcerFailed;
+    leadership.health = {
+      enforcer: () => this.#controller.execution.enforcerFailed,
+      brokers: (now, silence) => this.#sessions?.unheard(now, silence),
+    };
     await leadership.round(performance.now());
     this.#audit.add("controller.leads", { pinholes: pinholes.length });
     this.#options.log("info", `leads, with ${pinholes.length} pinholes taken over`);
     return true;
+  }
+
+  /** Answers the command line while something else is waited for. */
+  async #meanwhile<T>(work: Promise<T>): Promise<T> {
+    let over = false;
+    const end = work.finally(() => over = true);
+    while (!over) {
+      this.#poller.wait(0);
+      await this.#control?.pump();
+      await Promise.race([end, new Promise((resolve) => setTimeout(resolve, LOOK_MS))]);
+    }
+    return await end;
   }
 
   /** See {@link Role}. */
@@ -157,7 +193,11 @@ export class RemoteController implements Role {
       this.#sessions,
       new ControlPart(this.#control),
       new TrailPart(this.#audit),
-    ]);
+    ], () => {
+      this.#leadership?.mustLead();
+      // A device may take long, and brokers must hear that it is not this controller that is gone.
+      this.#sessions?.flush();
+    });
     await this.#plane.run();
   }
 
@@ -177,7 +217,8 @@ export class RemoteController implements Role {
   /** See {@link Role}. */
   async close(): Promise<void> {
     this.#sessions?.close();
-    await this.#controller.stop();
+    const lost = this.#leadership?.lost !== undefined;
+    if (!lost) await this.#controller.stop();
     await this.#leadership?.resign();
     this.#audit.add("controller.stopped", {
       pid: Deno.pid,
@@ -186,11 +227,14 @@ export class RemoteController implements Role {
     this.#control?.close();
     this.#audit.close();
     this.#ledger.close();
-    await this.#options.enforcer.close();
+    // It may be the enforcer that does not answer; the process ends, and with it whatever it has open.
+    if (!lost) await this.#options.enforcer.close();
     this.#poller.close();
   }
 
   #status(): Record<string, unknown> {
+    // Whoever watches has been told of all that came before the answer.
+    this.#audit.flush();
     const { enforcer, config } = this.#options;
     const { execution, policy, sweep } = this.#controller;
     return {
@@ -209,15 +253,28 @@ export class RemoteController implements Role {
       notices: true,
       audit_failed: this.#audit.failed ?? null,
       counts: this.#counts.all,
-      dropped: enforcer.statistics?.().dropped ?? null,
+      dropped: this.#standby === undefined ? enforcer.statistics?.().dropped ?? null : null,
       sweep: sweep.last ?? null,
+      ...(this.#standby === undefined ? {} : { standby: this.#standby }),
     };
   }
 }
 
+/** What cannot be asked of one that stands by. */
+const NEEDS_LEADER: ReadonlySet<ControlRequest["op"]> = new Set(["list", "open", "close", "sweep"]);
+
+function standingBy({ leader, why }: Standby): ControlRefusal {
+  const next = leader === null ? "diaper status says why; see etcd" : `ask it there: ${leader}`;
+  return new ControlRefusal({
+    code: 1,
+    message: `this controller holds no pinholes: ${why}`,
+    next,
+  });
+}
+
 /** The part in a cluster; undefined when there is one controller. */
 function leadershipOf(config: Config): Leadership | undefined {
-  const { etcd, prefix, ca, certificate, key } = config.cluster;
+  const { etcd, prefix, patience, ca, certificate, key } = config.cluster;
   if (etcd.length === 0) return undefined;
   const read = (path: string | null) => path === null ? undefined : Deno.readTextFileSync(path);
   const client = new Etcd({
@@ -226,5 +283,5 @@ function leadershipOf(config: Config): Leadership | undefined {
     certificate: read(certificate),
     key: read(key),
   });
-  return new Leadership(client, prefix, `${Deno.hostname()}:${Deno.pid}`);
+  return new Leadership(client, prefix, `${Deno.hostname()}:${Deno.pid}`, patience * 1000);
 }

@@ -95,7 +95,7 @@ export class Sweep {
       });
       return;
     }
-    const now = Date.now();
+    const now = performance.now();
     const renew: Pinhole[] = [];
     slice.forEach((p, i) => {
       const c = counters[i];

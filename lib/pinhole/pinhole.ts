@@ -86,7 +86,7 @@ export interface Pinhole {
   readonly idle: number | undefined;
   packets: number;
   bytes: number;
-  /** When its counters were last seen to grow. */
+  /** When its counters were last seen to grow, on the clock of `performance.now`. */
   activeAt: number;
   /** Until when the enforcer keeps it without being asked again. */
   leasedUntil: number;

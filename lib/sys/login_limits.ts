@@ -22,7 +22,7 @@ interface Record {
   until: number;
 }
 
-/** Counts connections and failures by address. Times are milliseconds since the epoch. */
+/** Counts connections and failures by address. Times are milliseconds of a clock that only goes forward. */
 export class LoginLimits {
   readonly #records = new Map<string, Record>();
   readonly #atOnce: number;

@@ -11,16 +11,25 @@ import { libc } from "./libc.ts";
  * @returns `undefined` when there is no such process.
  */
 export function processStart(pid: number): bigint | undefined {
-  let stat: string;
+  const field = statFields(pid)?.[19];
+  return field === undefined ? undefined : BigInt(field);
+}
+
+/** The number of a process's parent; `undefined` when there is no such process. */
+export function parentOf(pid: number): number | undefined {
+  const field = statFields(pid)?.[1];
+  return field === undefined ? undefined : Number(field);
+}
+
+/** The fields of its `stat` from the third on, since the second, its name, may hold spaces. */
+function statFields(pid: number): string[] | undefined {
   try {
-    stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || isNoSuchProcess(error)) return undefined;
     throw error;
   }
-  // The name in parentheses may hold spaces and parentheses itself; field 22 is the start.
-  const field = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  return field === undefined ? undefined : BigInt(field);
 }
 
 /** Names of the variables that a process was started with, whatever it did to them since; none when it is gone. */

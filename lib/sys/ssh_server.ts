@@ -94,7 +94,7 @@ export class KeyedSshServer<Who> {
 
   #accept(socket: Socket): void {
     const address = socket.remoteAddress ?? "";
-    if (!this.#limits.admit(address, Date.now())) return void socket.destroy();
+    if (!this.#limits.admit(address, performance.now())) return void socket.destroy();
     this.#sockets.add(socket);
     socket.setNoDelay(true);
     socket.on("close", () => {
@@ -113,7 +113,7 @@ export class KeyedSshServer<Who> {
     connection.on("close", () => {
       clearTimeout(timer);
       if (login !== undefined) return void this.#logins.delete(login);
-      this.#limits.failed(address, Date.now());
+      this.#limits.failed(address, performance.now());
       this.#options.refused?.(address);
     });
     connection.on("authentication", (context) => {

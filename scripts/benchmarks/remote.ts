@@ -25,8 +25,11 @@ try {
   const site = await RemoteSite.start(lab, {
     server: "embedded",
     enforcer: "debug",
-    policy: ["allow host1 root tcp 198.51.100.7 * 192.0.2.1 1024-65535"],
-    delegates: ["host1"],
+    policy: [
+      "allow host1 root tcp 198.51.100.7 * 192.0.2.1 1024-65535",
+      "allow host2 root tcp 198.51.100.7 * 192.0.2.2 1024-65535",
+    ],
+    delegates: ["host1", "host2"],
   }, []);
   const broker = await site.broker(lab.host("in"), "host1");
   // The same on one host, in the same run: what the way over the network costs.
@@ -34,10 +37,17 @@ try {
     policy: ["allow bench root tcp 198.51.100.7 * 192.0.2.2 1024-65535"],
     openPorts: [`tcp/${PORT}`],
   });
-  const over = (mode: "latency" | "storm", count: number) =>
-    loadOnce(lab, lab.host("out"), lab.host("in"), broker, mode, count);
-  const alone = (mode: "latency" | "storm", count: number) =>
-    loadOnce(lab, lab.host("out"), lab.host("alone"), own, mode, count);
+  const over = async (mode: "latency" | "storm", count: number) => {
+    const result = await loadOnce(lab, lab.host("out"), lab.host("in"), broker, mode, count);
+    await quiet(broker);
+    await quiet(site.controller);
+    return result;
+  };
+  const alone = async (mode: "latency" | "storm", count: number) => {
+    const result = await loadOnce(lab, lab.host("out"), lab.host("alone"), own, mode, count);
+    await quiet(own);
+    return result;
+  };
   // Code is compiled as it is used; daemons that have served for a while are what is measured.
   await over("latency", BINDS);
   await over("storm", STORM);
@@ -81,8 +91,42 @@ try {
     target: "at least 5,000",
     met: rate >= 5000,
   });
+  // One delegate asks for as much as it can, and another for one after the other.
+  const undisturbed = median((await beside(site, 0)).latency_ms);
+  const floods = [await beside(site, 40_000), await beside(site, 40_000)];
+  const flooded = median(floods.flatMap((f) => f.latency_ms));
+  const under = floods.every((f) => f.left > 0);
+  report("remote", "request of one while another floods, median", flooded, "ms", {
+    baseline: undisturbed,
+    target: "at most 6 ms, answered in the middle of the flood",
+    met: flooded <= 6 && under,
+  });
 } finally {
   await lab.close();
+}
+
+async function beside(
+  site: RemoteSite,
+  flood: number,
+): Promise<{ latency_ms: number[]; left: number }> {
+  const program = new URL("../../tests/controller/ssh_flood_program.ts", import.meta.url).pathname;
+  const keys = ["host1", "host2"].map((delegate) => {
+    const path = lab.path(`bench-${delegate}`);
+    Deno.writeTextFileSync(path, site.key(delegate), { mode: 0o600 });
+    return path;
+  });
+  const out = await lab.host("in").must(Deno.execPath(), [
+    ...["run", "-A", program, site.controller.host.address(4), String(SSH_PORT), ...keys],
+    ...["198.51.100.7", "192.0.2.1", "192.0.2.2", String(flood), "200"],
+  ], { timeout: 120_000 });
+  return JSON.parse(out) as { latency_ms: number[]; left: number };
+}
+
+/** Waits until the pinholes of programs that were killed are closed: that is not what comes next. */
+async function quiet(daemon: DiaperHost): Promise<void> {
+  while ((await daemon.pinholes()).length > 0) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 async function requests(site: RemoteSite): Promise<{ latency_ms: number[]; per_second: number }> {

@@ -107,7 +107,14 @@ Deno.test({
       Deno.writeTextFileSync(config, "enforcer:\n  capacity: none\n");
       const args = ["run", "--allow-all", MAIN, "enforcer", "show", "ipset", "--config", config];
       const wrong = await host.run(Deno.execPath(), args);
-      assert.match(wrong.stderr, /enforcer\.capacity/);
+      assert.equal(wrong.code, 3);
+      assert.match(wrong.stderr, /\.yaml:2:13: enforcer\.capacity: /);
+      const check = await host.run(Deno.execPath(), [
+        ...["run", "--allow-all", MAIN, "controller", "--check", "--enforcer", "debug"],
+        ...["--config", config],
+      ]);
+      assert.equal(check.code, 3);
+      assert.match(check.stderr, /\.yaml:2:13: enforcer\.capacity: /);
     } finally {
       Deno.removeSync(config);
     }

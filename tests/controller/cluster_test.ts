@@ -3,62 +3,43 @@
  * requests.
  */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { startLoad } from "../lab/bind_load.ts";
+import {
+  type Cluster,
+  clusterPossible,
+  type ClusterSpec,
+  cut,
+  ETCD,
+  ROUTER,
+  withCluster,
+} from "../lab/cluster.ts";
 import type { DiaperHost } from "../lab/diaper.ts";
-import type { Host } from "../lab/host.ts";
-import { Lab, labPossible } from "../lab/lab.ts";
-import { RemoteSite } from "../lab/remote.ts";
+import { SSH_PORT } from "../lab/remote.ts";
 
-const SOURCE = "198.51.100.7";
-const INSIDE = "192.0.2.1";
-const ETCD = ["192.0.2.9", "192.0.2.10"] as const;
 const COUNT = 1000;
-const ignore = !labPossible || !existsSync("/usr/bin/etcd");
-
-interface Cluster {
-  readonly lab: Lab;
-  /** The first leads at the beginning; each knows etcd by an address of its own. */
-  readonly sites: readonly [RemoteSite, RemoteSite];
-  readonly broker: DiaperHost;
-  readonly etcd: Host;
-}
-
-async function withCluster(work: (c: Cluster) => Promise<void>): Promise<void> {
-  await using lab = await Lab.create({
-    outside: [{ name: "out", addresses: [SOURCE] }],
-    inside: [{ name: "in", addresses: [INSIDE] }, { name: "etcd", addresses: [ETCD[0]] }],
-  });
-  const etcd = lab.host("etcd");
-  await etcd.must("ip", ["addr", "add", `${ETCD[1]}/32`, "dev", "eth0"]);
-  await lab.perimeter.must("ip", ["route", "add", ETCD[1], "dev", "etcd"]);
-  etcd.spawn("etcd", [
-    ...["--data-dir", lab.path("etcd"), "--listen-peer-urls", "http://127.0.0.1:2380"],
-    ...["--listen-client-urls", ETCD.map((a) => `http://${a}:2379`).join(",")],
-    ...["--advertise-client-urls", `http://${ETCD[0]}:2379`, "--log-level", "error"],
-  ]);
-  await etcd.waitForListener("tcp", 2379);
-  const start = (i: 0 | 1, like?: RemoteSite) =>
-    RemoteSite.start(lab, {
-      server: "embedded",
-      policy: [`allow host1 root tcp ${SOURCE} * ${INSIDE} 1024-65535`],
-      delegates: ["host1"],
-      name: `controller${i}`,
-      port: 7422 + i,
-      ...(like === undefined ? {} : { like, ready: /standing by/ }),
-      settings: ["metrics: off", "cluster:", `  etcd: ["http://${ETCD[i]}:2379"]`],
-    }, ["out"]);
-  const first = await start(0);
-  const second = await start(1, first);
-  const broker = await first.broker(lab.host("in"), "host1", [], [second]);
-  await work({ lab, sites: [first, second], broker, etcd });
-}
+const ignore = !clusterPossible;
+/** The machine of a test may have much else to do. */
+const CALM: ClusterSpec = { patience: "4s" };
 
 const count = (d: DiaperHost, type: string) =>
   d.events().filter((e) => e.event_type === type).length;
 
 /** Has 1,000 programs ask at once, does something in the middle, and looks what became of all. */
-async function inTheMiddle(c: Cluster, break_: () => Promise<void>): Promise<void> {
+async function inTheMiddle(...how: Parameters<typeof carriedOn>): Promise<void> {
+  try {
+    await carriedOn(...how);
+  } catch (error) {
+    const [first, second] = how[0].sites.map((s) => s.controller.daemon.output().join("\n"));
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`${why}\n---- first\n${first}\n---- second\n${second}`, { cause: error });
+  }
+}
+
+async function carriedOn(
+  c: Cluster,
+  break_: () => Promise<void>,
+  held: () => Promise<number> = async () => (await c.sites[1].controller.kernelPinholes()).length,
+): Promise<void> {
   const { lab, sites: [first, second], broker, etcd } = c;
   const load = await startLoad(lab, lab.host("out"), lab.host("in"), broker, "hold", COUNT);
   await until("some are open", () => count(first.controller, "pinhole.opened") >= 100);
@@ -72,7 +53,7 @@ async function inTheMiddle(c: Cluster, break_: () => Promise<void>): Promise<voi
   const tuples = new Set(pinholes.map((p) => String(p["destination_port"])));
   assert.equal(pinholes.length, COUNT, "nothing is open twice");
   assert.equal(tuples.size, COUNT);
-  assert.equal((await second.controller.kernelPinholes()).length, COUNT);
+  assert.equal(await held(), COUNT);
   assert.equal(
     count(broker, "pinhole.failed") + count(broker, "pinhole.refused"),
     0,
@@ -80,7 +61,7 @@ async function inTheMiddle(c: Cluster, break_: () => Promise<void>): Promise<voi
   );
   await load.stop("SIGKILL");
   await until("all are closed", async () => (await second.controller.pinholes()).length === 0);
-  assert.deepEqual(await second.controller.kernelPinholes(), []);
+  assert.equal(await held(), 0, "no pinhole is left behind");
   await until("the shared ledger is empty", async () => {
     const keys = await etcd.must("env", [
       ...["ETCDCTL_API=3", "etcdctl", "--endpoints", `http://${ETCD[1]}:2379`],
@@ -102,12 +83,35 @@ Deno.test({
   name: "cluster: the leader is killed in the middle of 1,000 requests (needs root, etcd)",
   ignore,
   fn: () =>
-    withCluster(async (c) => {
+    withCluster(CALM, async (c) => {
+      await tellsWhoLeads(c);
       await inTheMiddle(c, async () => {
         await c.sites[0].controller.stop("SIGKILL");
       });
     }),
 });
+
+/** The one that stands by can be asked how it is, and who leads. */
+async function tellsWhoLeads({ sites: [first, second] }: Cluster): Promise<void> {
+  const ask = async (d: DiaperHost) => JSON.parse((await d.verb("status", "--json")).stdout);
+  const [leader, other] = [await ask(first.controller), await ask(second.controller)];
+  assert.equal(leader.standby, undefined);
+  assert.ok(String(other.standby.leader).endsWith(`:${leader.pid}`), JSON.stringify(other));
+  assert.deepEqual(other.health, []);
+  const words = await second.controller.verb("status");
+  assert.equal(words.code, 0);
+  assert.match(words.stdout, /^stands by since /m);
+  const open = await second.controller.verb("pinhole list");
+  assert.equal(open.code, 1);
+  assert.match(open.stderr, /holds no pinholes: standing by: .* leads\n {2}next: ask it there/);
+}
+
+/** The first controller goes by itself, and says why. */
+async function goes(c: Cluster, why: RegExp): Promise<void> {
+  const { daemon } = c.sites[0].controller;
+  assert.equal((await daemon.status).code, 1);
+  assert.match(daemon.output().join("\n"), why);
+}
 
 Deno.test({
   name:
@@ -115,16 +119,10 @@ Deno.test({
     "(needs root, etcd)",
   ignore,
   fn: () =>
-    withCluster(async (c) => {
+    withCluster(CALM, async (c) => {
       await inTheMiddle(c, async () => {
-        await c.etcd.must("nft", ["add table ip cut"]);
-        await c.etcd.must("nft", [
-          "add chain ip cut in { type filter hook input priority 0; }",
-        ]);
-        await c.etcd.must("nft", [`add rule ip cut in ip daddr ${ETCD[0]} drop`]);
-        const { code } = await c.sites[0].controller.daemon.status;
-        assert.equal(code, 1);
-        assert.match(c.sites[0].controller.daemon.output().join("\n"), /etcd|lead/);
+        await cut(c.etcd, `ip daddr ${ETCD[0]}`);
+        await goes(c, /etcd|lead/);
       });
     }),
 });
@@ -134,7 +132,7 @@ Deno.test({
     "(needs root, etcd)",
   ignore,
   fn: () =>
-    withCluster(async (c) => {
+    withCluster(CALM, async (c) => {
       const [first, second] = c.sites;
       await inTheMiddle(c, async () => {
         first.controller.daemon.kill("SIGSTOP");
@@ -147,3 +145,41 @@ Deno.test({
       assert.ok(String(last?.timestamp) < String(took?.timestamp), "it opened nothing after that");
     }),
 });
+
+Deno.test({
+  name:
+    "cluster: the leader is cut off from its brokers in the middle of 1,000 requests, and goes by " +
+    "itself (needs root, etcd)",
+  ignore,
+  fn: () =>
+    withCluster(CALM, async (c) => {
+      await inTheMiddle(c, async () => {
+        await cut(c.lab.perimeter, `tcp dport ${SSH_PORT}`);
+        await goes(c, /none of 1 brokers is heard of any more/);
+      });
+    }),
+});
+
+for (const brokersToo of [false, true]) {
+  Deno.test({
+    name:
+      `cluster: the leader is cut off from its enforcer${brokersToo ? " and its brokers" : ""} ` +
+      "in the middle of 1,000 requests, and goes by itself (needs root, etcd)",
+    ignore,
+    fn: () =>
+      withCluster({ ...CALM, enforcer: "router" }, async (c) => {
+        const [first, second] = c.sites;
+        await inTheMiddle(c, async () => {
+          await cut(c.etcd, `ip daddr ${ETCD[0]} tcp dport ${ROUTER.port}`);
+          if (brokersToo) await cut(c.lab.perimeter, `tcp dport ${SSH_PORT}`);
+          await goes(c, brokersToo ? /brokers is heard|enforcer/ : /enforcer cannot be reached/);
+          const failed = first.controller.events().filter((e) => e.event_type === "pinhole.failed");
+          assert.deepEqual(failed, [], "nobody was told that it cannot be");
+        }, async () => {
+          const shown = await second.controller.verb(`enforcer show ${ROUTER.enforcer}`, "--json");
+          assert.equal(shown.code, 0, shown.stderr);
+          return shown.stdout.split("\n").length - 1;
+        });
+      }),
+  });
+}

@@ -3,7 +3,7 @@ import { AuditTrail } from "../../lib/controller/audit.ts";
 import { Execution, type ExecutionLimits } from "../../lib/controller/execution.ts";
 import { Ledger } from "../../lib/controller/ledger.ts";
 import { PinholeTable } from "../../lib/controller/pinhole_table.ts";
-import type { Pinhole } from "../../lib/pinhole/pinhole.ts";
+import { type Pinhole, tupleKey } from "../../lib/pinhole/pinhole.ts";
 import { FakeEnforcer } from "./fake_enforcer.ts";
 import { makePinhole } from "./make.ts";
 
@@ -11,7 +11,7 @@ interface Bench {
   readonly enforcer: FakeEnforcer;
   readonly execution: Execution;
   readonly answers: string[];
-  open(port: number): Pinhole;
+  open(port: number, delegate?: string): Pinhole;
 }
 
 async function bench(limits: ExecutionLimits, work: (b: Bench) => Promise<void>): Promise<void> {
@@ -26,8 +26,11 @@ async function bench(limits: ExecutionLimits, work: (b: Bench) => Promise<void>)
       enforcer,
       execution,
       answers,
-      open: (port) => {
-        const p = makePinhole(ledger.nextId(), port);
+      open: (port, delegate) => {
+        const plain = makePinhole(ledger.nextId(), port);
+        const p = delegate === undefined
+          ? plain
+          : { ...plain, requester: { ...plain.requester, delegate } };
         execution.open(p, undefined, (v) => answers.push(`${p.id}:${v.kind}`));
         return p;
       },
@@ -99,3 +102,56 @@ Deno.test("Execution answers nobody while the shared ledger cannot be written, a
     assert.deepEqual(b.enforcer.batches, [["+1"], ["-1"]]);
   });
 });
+
+Deno.test("Execution of several controllers answers nobody while its enforcer cannot be reached", () => {
+  const shared = { commit: () => Promise.resolve(), forget: () => {} };
+  return bench({ capacity: 1000, wait: 0, longestLine: 0, shared }, async (b) => {
+    b.enforcer.broken = new Error("no route to host");
+    const [stays, goes] = [b.open(50_000), b.open(50_001)];
+    await b.execution.flush();
+    assert.deepEqual(b.answers, []);
+    assert.equal(b.execution.enforcerFailed, "no route to host");
+    assert.ok(b.execution.paused);
+    // What was tried may be there: it is closed there before anybody is told that it is.
+    b.enforcer.entries.set(tupleKey(goes.tuple), { tuple: goes.tuple, packets: 0, bytes: 0 });
+    b.execution.close(goes, "socket-closed");
+    b.enforcer.broken = undefined;
+    while (b.execution.paused) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await b.execution.flush();
+    }
+    assert.deepEqual(b.answers, ["2:unavailable", "1:open"]);
+    assert.deepEqual([stays.state, goes.state], ["open", "closed"]);
+    assert.deepEqual([...b.enforcer.entries.keys()], [tupleKey(stays.tuple)]);
+  });
+});
+
+Deno.test("Execution has delegates take turns: one that floods waits behind nobody but itself", () =>
+  bench({ capacity: 10_000, wait: 0, longestLine: 0, batch: 10 }, async (b) => {
+    for (let i = 0; i < 1000; i++) b.open(10_000 + i, "flooder");
+    const asked = b.open(50_000, "host2");
+    const also = b.open(50_001, "host3");
+    await b.execution.step();
+    assert.deepEqual([asked.state, also.state], ["open", "open"], "in the next batch");
+    assert.equal(b.enforcer.batches[0]?.length, 10, "which is full all the same");
+    for (const p of [asked, also]) b.execution.close(p, "socket-closed");
+    const again = b.open(50_002, "host2");
+    await b.execution.step();
+    assert.deepEqual([asked.state, also.state, again.state], ["closed", "closed", "open"]);
+    await b.execution.flush();
+    assert.equal(b.answers.filter((a) => a.endsWith(":open")).length, 1003, "the flooder too");
+    const own = b.enforcer.batches.flat().map(Number).filter((id) => id >= 1 && id <= 1000);
+    assert.deepEqual(own, own.toSorted((x, y) => x - y), "in order");
+  }));
+
+Deno.test("Execution lets one that closes very much keep nobody from opening", () =>
+  bench({ capacity: 10_000, wait: 0, longestLine: 0, batch: 10 }, async (b) => {
+    const many = Array.from({ length: 100 }, (_, i) => b.open(10_000 + i, "flooder"));
+    await b.execution.flush();
+    for (const p of many) b.execution.close(p, "socket-closed");
+    const asked = b.open(50_000, "host2");
+    await b.execution.step();
+    assert.equal(asked.state, "open");
+    await b.execution.flush();
+    assert.ok(many.every((p) => p.state === "closed"));
+  }));

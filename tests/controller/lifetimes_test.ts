@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { AuditTrail } from "../../lib/controller/audit.ts";
 import { Execution } from "../../lib/controller/execution.ts";
-import { Expiry } from "../../lib/controller/expiry.ts";
+import { Expiry, type Moment, thisMoment } from "../../lib/controller/expiry.ts";
 import { Ledger } from "../../lib/controller/ledger.ts";
 import { Lifetimes, type LiveSocket } from "../../lib/controller/lifetimes.ts";
 import { PinholeTable } from "../../lib/controller/pinhole_table.ts";
@@ -161,32 +161,52 @@ Deno.test("Lifetimes.reconcile() finds ends that nobody told of, and keeps the r
     ]);
   }));
 
+/** Later, by both clocks. */
+function later(ms: number, jump = 0): Moment {
+  return { wall: START.wall + ms + jump, steady: START.steady + ms };
+}
+
+const START: Moment = thisMoment();
+
 Deno.test("Expiry closes a pinhole when its time is over, not before", () =>
   bench(async (b) => {
-    const now = Date.now();
-    const p = await b.open(50000, { expiresAt: now + 5000 });
-    b.expiry.expire(now + 3000);
+    const p = await b.open(50000, { expiresAt: START.wall + 5000 });
+    b.expiry.expire(later(3000));
     await b.execution.flush();
     assert.equal(p.state, "open");
-    b.expiry.expire(now + 6001);
+    b.expiry.expire(later(6001));
     await b.execution.flush();
     assert.equal(p.state, "closed");
   }));
 
-Deno.test("Expiry closes what is due after the clock has jumped", () =>
+Deno.test("Expiry closes what is due after the clock was set forward, and says by how much", () =>
   bench(async (b) => {
-    const now = Date.now();
-    const p = await b.open(50000, { expiresAt: now + 5000 });
-    b.expiry.expire(now + 30 * 86_400_000);
+    const p = await b.open(50000, { expiresAt: START.wall + 5000 });
+    const long = await b.open(50001, { expiresAt: START.wall + 90_000_000 });
+    const day = 86_400_000;
+    assert.equal(Math.round(b.expiry.expire(later(1000, day)) / 1000), day / 1000);
+    await b.execution.flush();
+    assert.equal(p.state, "closed");
+    assert.equal(long.state, "open");
+    assert.equal(b.expiry.expire(later(2000, day)), 0, "said once");
+  }));
+
+Deno.test("Expiry lets nothing live longer when the clock was set back", () =>
+  bench(async (b) => {
+    const p = await b.open(50000, { expiresAt: START.wall + 5000 });
+    const back = -86_400_000;
+    assert.equal(Math.round(b.expiry.expire(later(1000, back)) / 1000), back / 1000);
+    await b.execution.flush();
+    assert.equal(p.state, "open");
+    b.expiry.expire(later(6001, back));
     await b.execution.flush();
     assert.equal(p.state, "closed");
   }));
 
 Deno.test("Expiry closes what was over before it was taken up", () =>
   bench(async (b) => {
-    const now = Date.now();
-    const p = await b.open(50000, { expiresAt: now - 60_000 });
-    b.expiry.expire(now + 1000);
+    const p = await b.open(50000, { expiresAt: START.wall - 60_000 });
+    b.expiry.expire(later(1000));
     await b.execution.flush();
     assert.equal(p.state, "closed");
   }));

@@ -38,6 +38,8 @@ export interface ControllerSpec {
   readonly ready?: RegExp;
   /** More lines of the configuration. */
   readonly settings?: readonly string[];
+  /** The program; the built binary without it. */
+  readonly command?: string;
 }
 
 /** Where the SSH server listens. */
@@ -58,7 +60,8 @@ export class RemoteSite {
   /** The sshd, when there is one. */
   readonly sshd: LabProcess | undefined;
   readonly #keys: ReadonlyMap<string, string>;
-  readonly #user: string;
+  /** The account that brokers come as. */
+  readonly user: string;
 
   private constructor(
     lab: Lab,
@@ -74,7 +77,7 @@ export class RemoteSite {
     this.hostKey = hostKey;
     this.#keys = keys;
     this.sshd = sshd;
-    this.#user = sshd === undefined ? "diaper" : GATE_ACCOUNT;
+    this.user = sshd === undefined ? "diaper" : GATE_ACCOUNT;
   }
 
   /** Starts a controller on a host, by default on the lab's perimeter between its two sides. */
@@ -120,7 +123,7 @@ export class RemoteSite {
         ...(spec.controller ?? []).map((line) => `  ${line}`),
         ...(spec.settings ?? []),
       ],
-      undefined,
+      spec.command,
       {
         ...(spec.name === undefined ? {} : { name: spec.name }),
         ...(spec.ready === undefined ? {} : { ready: spec.ready }),
@@ -167,7 +170,7 @@ export class RemoteSite {
     const broker = await DiaperHost.role(this.lab, host, ["agent-broker"], [
       "remote:",
       `  controllers: [${sites.map((s) => `"${s.address}"`).join(", ")}]`,
-      `  user: ${this.#user}`,
+      `  user: ${this.user}`,
       `  delegate: ${delegate}`,
       `  keys: ${base}/keys`,
       `  known_controllers: ${base}/known_controllers`,
@@ -193,7 +196,7 @@ export class RemoteSite {
       ...["-F", "none", "-i", `${base}/key`, "-p", String(SSH_PORT), "-T"],
       ...["-o", "BatchMode=yes", "-o", `UserKnownHostsFile=${base}/known_hosts`],
       ...["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=5"],
-      `${this.#user}@${this.controller.host.address(4)}`,
+      `${this.user}@${this.controller.host.address(4)}`,
     ];
   }
 }
