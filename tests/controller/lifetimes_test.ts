@@ -9,6 +9,9 @@ import type { Pinhole } from "../../lib/pinhole/pinhole.ts";
 import { FakeEnforcer } from "./fake_enforcer.ts";
 import { makePinhole } from "./make.ts";
 
+/** The moment by which these tests reckon. */
+const START: Moment = thisMoment();
+
 class Bench {
   readonly enforcer = new FakeEnforcer();
   readonly table = new PinholeTable();
@@ -25,7 +28,7 @@ class Bench {
     this.ledger = new Ledger(`${directory}/ledger.db`);
     this.audit = new AuditTrail(`${directory}/audit.jsonl`);
     this.execution = new Execution(this.enforcer, this.ledger, this.table, this.audit, 3600);
-    this.expiry = new Expiry(this.execution);
+    this.expiry = new Expiry(this.execution, START);
     this.lifetimes = new Lifetimes(this.table, this.execution, this.enforcer, {
       coversBound: true,
       dump: (_what, visit) => {
@@ -38,7 +41,7 @@ class Bench {
   async open(port: number, change: Partial<Pinhole> = {}): Promise<Pinhole> {
     const p = makePinhole(this.ledger.nextId(), port, change);
     this.execution.open(p, undefined, () => {});
-    this.expiry.watch(p);
+    this.expiry.watch(p, START);
     await this.execution.flush();
     return p;
   }
@@ -165,8 +168,6 @@ Deno.test("Lifetimes.reconcile() finds ends that nobody told of, and keeps the r
 function later(ms: number, jump = 0): Moment {
   return { wall: START.wall + ms + jump, steady: START.steady + ms };
 }
-
-const START: Moment = thisMoment();
 
 Deno.test("Expiry closes a pinhole when its time is over, not before", () =>
   bench(async (b) => {
