@@ -13,7 +13,7 @@ const HOST1 = "192.0.2.1";
 const HOST2 = "192.0.2.2";
 const PROGRAM = fileURLToPath(new URL("ssh_fuzz_program.ts", import.meta.url));
 /** A process is started for each session of a stock sshd. */
-const RUNS = { embedded: 150, sshd: 12 };
+const RUNS = { embedded: 100, sshd: 8 };
 const ADDRESSES = { embedded: 24, sshd: 0 };
 
 for (const server of ["embedded", "sshd"] as const) {
