@@ -20,7 +20,8 @@ export function matrixPage(rows: readonly Row[], clients: number): string {
   const ok = rows.filter(({ result }) => result.ok).length;
   return `# Real programs behind a closed perimeter
 
-Written by \`scripts/matrix --write\` on ${machine()}.
+Written by \`scripts/matrix --write\` on ${machine()}. Rows may come from several runs: each is
+replaced when its case is run again.
 
 Each program of Debian runs under the agent at one end, behind a perimeter of nftables that is closed but for
 its control port (none, for a client); the other end is a plain program at an outside host. Each case is run
