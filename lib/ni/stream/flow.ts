@@ -104,7 +104,7 @@ export class Flow {
 
   /** The offset of a sequence number, of all that are possible the one next to `near`. */
   offset(sequence: number, near: number): number {
-    return near + ((sequence - this.sequence(near)) | 0);
+    return near + ((sequence - this.base - near) | 0);
   }
 
   /** The sequence number of an offset. */
