@@ -91,6 +91,12 @@ export const DRIVERS: readonly DriverEntry[] = [
     load: async () => (await import("./eos.ts")).driver,
   },
   {
+    name: "ni",
+    summary: "the host behind an NI, by maps of the NI's programs in the kernel",
+    kind: "host",
+    load: async () => (await import("./ni_module.ts")).driver,
+  },
+  {
     name: "debug",
     summary: "only remembers: for trying a policy without a perimeter",
     kind: "test",

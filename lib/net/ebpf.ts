@@ -34,6 +34,8 @@ export const JUMP = {
   GE: 0x30,
   SET: 0x40,
   NE: 0x50,
+  LT: 0xa0,
+  LE: 0xb0,
   SLT: 0xc0,
 } as const;
 const CALL = 0x85;
@@ -124,6 +126,11 @@ export class EbpfAssembler {
   /** Goes to a label when the condition holds for a register and a constant, on 64 bits. */
   jump(condition: number, register: Register, constant: number, label: string): this {
     return this.#add(CLASS.JMP | condition, register, 0, label, constant);
+  }
+
+  /** As {@link jump}, with two registers. */
+  jumpRegister(condition: number, register: Register, source: Register, label: string): this {
+    return this.#add(CLASS.JMP | condition | 8, register, source, label, 0);
   }
 
   /** As {@link jump}, on the lower 32 bits. */
@@ -220,7 +227,14 @@ export class EbpfAssembler {
 }
 
 /** Helpers of the kernel that are called, by number. */
-export const HELPER = { MAP_LOOKUP: 1, REDIRECT: 23, SKB_LOAD_BYTES: 26 } as const;
+export const HELPER = {
+  MAP_LOOKUP: 1,
+  MAP_UPDATE: 2,
+  MAP_DELETE: 3,
+  KTIME: 5,
+  REDIRECT: 23,
+  SKB_LOAD_BYTES: 26,
+} as const;
 
 /** Where a translated program keeps what it works with. */
 const A: Register = 7;

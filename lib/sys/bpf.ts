@@ -11,7 +11,11 @@ const COMMAND = {
   MAP_LOOKUP: 1,
   MAP_UPDATE: 2,
   MAP_DELETE: 3,
+  MAP_NEXT: 4,
   PROG_LOAD: 5,
+  PROG_FD: 13,
+  MAP_FD: 14,
+  INFO: 15,
   LINK_CREATE: 28,
   LINK_UPDATE: 29,
 } as const;
@@ -21,6 +25,11 @@ const ATTR = 128;
 /** Kinds of maps. */
 export const MAP_TYPE = { HASH: 1, ARRAY: 2, PERCPU_ARRAY: 6, LRU_HASH: 9 } as const;
 const PROG_TYPE_SCHED_CLS = 3;
+/** A map takes memory only for the entries that it has. */
+export const NO_PREALLOC = 1;
+const PROG_NAME = 48;
+const MAP_NAME = 28;
+const NAME_SIZE = 16;
 /** Where a program is attached: before the traffic control of an interface, for what it receives or sends. */
 const TCX = { ingress: 46, egress: 47 } as const;
 
@@ -40,9 +49,12 @@ export function createMap(
   keySize: number,
   valueSize: number,
   entries: number,
+  options: { readonly flags?: number; readonly name?: string } = {},
 ): number {
   const attr = new DataView(new ArrayBuffer(ATTR));
   [type, keySize, valueSize, entries].forEach((value, i) => attr.setUint32(i * 4, value, true));
+  attr.setUint32(16, options.flags ?? 0, true);
+  setName(attr, MAP_NAME, options.name);
   return call("create a map", COMMAND.MAP_CREATE, attr);
 }
 
@@ -64,6 +76,101 @@ export function updateMap(
   if (!entry(COMMAND.MAP_UPDATE, fd, key, value)) throw new SystemError("update a map", 2);
 }
 
+/** As {@link updateMap}; false when the map is full. */
+export function tryUpdateMap(
+  fd: number,
+  key: Uint8Array<ArrayBuffer>,
+  value: Uint8Array<ArrayBuffer>,
+): boolean {
+  try {
+    updateMap(fd, key, value);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemError && error.code === E2BIG) return false;
+    throw error;
+  }
+}
+
+/**
+ * All keys of a map, one after the other; what is added or removed meanwhile may or may not be among them, and
+ * removing the one that was given last is fine.
+ */
+export function* mapKeys(fd: number, size: number): Generator<Uint8Array<ArrayBuffer>> {
+  const attr = new DataView(new ArrayBuffer(ATTR));
+  attr.setUint32(0, fd, true);
+  let key: Uint8Array<ArrayBuffer> | undefined;
+  let next = new Uint8Array(size);
+  for (;;) {
+    attr.setBigUint64(8, key === undefined ? 0n : address(key), true);
+    attr.setBigUint64(16, address(next), true);
+    if (raw(COMMAND.MAP_NEXT, attr) < 0) {
+      const code = errno();
+      if (code === ENOENT) return;
+      throw new SystemError("read a map's keys", code);
+    }
+    const given = next;
+    key = given.slice();
+    next = new Uint8Array(size);
+    yield given;
+  }
+}
+
+/** What is known of a map in the kernel. */
+export interface MapInfo {
+  /** A descriptor of it, to be closed. */
+  readonly fd: number;
+  readonly name: string;
+  readonly entries: number;
+}
+
+/** The maps that a loaded program uses. @throws {SystemError} when it is gone. */
+export function mapsOfProgram(id: number): MapInfo[] {
+  const attr = new DataView(new ArrayBuffer(ATTR));
+  attr.setUint32(0, id, true);
+  const program = call("find a program", COMMAND.PROG_FD, attr);
+  try {
+    const ids = new Uint8Array(4 * MOST_MAPS);
+    const request = new DataView(new ArrayBuffer(INFO_SIZE));
+    request.setUint32(52, MOST_MAPS, true);
+    request.setBigUint64(56, address(ids), true);
+    const info = infoOf(program, request);
+    const view = new DataView(ids.buffer);
+    return Array.from({ length: info.getUint32(52, true) }, (_, i) => {
+      const map = new DataView(new ArrayBuffer(ATTR));
+      map.setUint32(0, view.getUint32(i * 4, true), true);
+      const fd = call("find a map", COMMAND.MAP_FD, map);
+      const facts = infoOf(fd, new DataView(new ArrayBuffer(INFO_SIZE)));
+      return { fd, name: nameIn(facts, 24), entries: facts.getUint32(16, true) };
+    });
+  } finally {
+    libc.close(program);
+  }
+}
+
+const MOST_MAPS = 32;
+const INFO_SIZE = 256;
+const ENOENT = 2;
+const E2BIG = 7;
+
+/** Fills struct bpf_prog_info or bpf_map_info. */
+function infoOf(fd: number, info: DataView<ArrayBuffer>): DataView<ArrayBuffer> {
+  const attr = new DataView(new ArrayBuffer(ATTR));
+  attr.setUint32(0, fd, true);
+  attr.setUint32(4, info.byteLength, true);
+  attr.setBigUint64(8, address(new Uint8Array(info.buffer)), true);
+  call("look at a program", COMMAND.INFO, attr);
+  return info;
+}
+
+function setName(attr: DataView, at: number, name: string | undefined): void {
+  new TextEncoder().encodeInto(name ?? "", new Uint8Array(attr.buffer, at, NAME_SIZE - 1));
+}
+
+function nameIn(info: DataView<ArrayBuffer>, at: number): string {
+  const bytes = new Uint8Array(info.buffer, at, NAME_SIZE);
+  return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
+}
+
 /** Removes an entry. @returns false when there was none. */
 export function deleteFromMap(fd: number, key: Uint8Array<ArrayBuffer>): boolean {
   return entry(COMMAND.MAP_DELETE, fd, key, undefined);
@@ -75,13 +182,14 @@ export function deleteFromMap(fd: number, key: Uint8Array<ArrayBuffer>): boolean
  * @returns its descriptor.
  * @throws {ProgramRefused} with the checker's words.
  */
-export function loadClassifier(program: Uint8Array<ArrayBuffer>): number {
+export function loadClassifier(program: Uint8Array<ArrayBuffer>, name?: string): number {
   const licence = new TextEncoder().encode("ISC\0");
   const attr = new DataView(new ArrayBuffer(ATTR));
   attr.setUint32(0, PROG_TYPE_SCHED_CLS, true);
   attr.setUint32(4, program.length / 8, true);
   attr.setBigUint64(8, address(program), true);
   attr.setBigUint64(16, address(licence), true);
+  setName(attr, PROG_NAME, name);
   const fd = raw(COMMAND.PROG_LOAD, attr);
   if (fd >= 0) return fd;
   const code = errno();
@@ -132,14 +240,50 @@ function entry(
   key: Uint8Array<ArrayBuffer>,
   value: Uint8Array<ArrayBuffer> | undefined,
 ): boolean {
-  const attr = new DataView(new ArrayBuffer(ATTR));
-  attr.setUint32(0, fd, true);
-  attr.setBigUint64(8, address(key), true);
-  if (value !== undefined) attr.setBigUint64(16, address(value), true);
-  if (raw(command, attr) === 0) return true;
+  if (key.length > SPACE || (value?.length ?? 0) > SPACE) {
+    throw new RangeError(`Cannot use keys and values of more than ${SPACE} bytes`);
+  }
+  const { request, bytes, at } = scratch();
+  bytes.set(key, ATTR);
+  if (value !== undefined && command === COMMAND.MAP_UPDATE) bytes.set(value, ATTR + SPACE);
+  request.setUint32(0, fd, true);
+  // Where there is no value, its field must not be there either.
+  const size = value === undefined ? KEY_SIZE : ENTRY_SIZE;
+  if (libc.syscall(SYS_BPF, BigInt(command), at, size, 0n, 0n, 0n) === 0n) {
+    if (value !== undefined && command === COMMAND.MAP_LOOKUP) {
+      value.set(bytes.subarray(ATTR + SPACE, ATTR + SPACE + value.length));
+    }
+    return true;
+  }
   const code = errno();
   if (code === 2) return false;
   throw new SystemError("a map's entry", code);
+}
+
+/** Bytes of the part of union bpf_attr that is about one entry: descriptor, key, value, flags. */
+const ENTRY_SIZE = 32n;
+const KEY_SIZE = 16n;
+/** Bytes of a key and of a value at most. */
+const SPACE = 64;
+
+/** One request about an entry, with room for its key and value, used again and again: perimeters make many. */
+interface Scratch {
+  readonly request: DataView<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly at: bigint;
+}
+
+let prepared: Scratch | undefined;
+
+function scratch(): Scratch {
+  if (prepared !== undefined) return prepared;
+  const bytes = new Uint8Array(ATTR + 2 * SPACE);
+  const request = new DataView(bytes.buffer);
+  const at = address(bytes);
+  request.setBigUint64(8, at + BigInt(ATTR), true);
+  request.setBigUint64(16, at + BigInt(ATTR + SPACE), true);
+  prepared = { request, bytes, at };
+  return prepared;
 }
 
 function call(what: string, command: number, attr: DataView<ArrayBuffer>): number {

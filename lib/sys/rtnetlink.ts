@@ -4,7 +4,7 @@
  * @module
  */
 import { NETLINK, NetlinkError, type NetlinkFailure, NetlinkSocket } from "./netlink.ts";
-import { MessageWriter, NLM_F } from "./netlink_message.ts";
+import { eachAttribute, MessageWriter, NLM_F } from "./netlink_message.ts";
 
 const RTM = {
   NEWLINK: 16,
@@ -19,8 +19,16 @@ const IFLA = { IFNAME: 3, MTU: 4, LINKINFO: 18 } as const;
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
 const VETH_INFO_PEER = 1;
 const TCA = { KIND: 1, OPTIONS: 2 } as const;
-const TCA_BPF = { ACT: 1, CLASSID: 3, OPS_LEN: 4, OPS: 5, FLAGS: 8 } as const;
-/** The program's result is what becomes of the frame. */
+const TCA_BPF = {
+  ACT: 1,
+  CLASSID: 3,
+  OPS_LEN: 4,
+  OPS: 5,
+  FD: 6,
+  NAME: 7,
+  FLAGS: 8,
+  ID: 11,
+} as const;
 const TCA_BPF_FLAG_ACT_DIRECT = 1;
 const TCA_ACT = { KIND: 1, OPTIONS: 2 } as const;
 const TCA_MIRRED_PARMS = 2;
@@ -99,9 +107,70 @@ export function forwardAll(from: number, to: number): void {
 
 /** Undoes {@link forwardAll}. @returns false when there was nothing to undo. */
 export function stopForwarding(from: number): boolean {
-  return attempt("stop forwarding", ENOENT, (writer, sequence) => {
-    begin(writer, RTM.DELQDISC, 0, sequence, from, CLSACT_HANDLE, CLSACT, 0);
-    writer.string(TCA.KIND, "clsact");
+  return removeFilter("stop forwarding", from, INGRESS, FORWARD_INFO);
+}
+
+/** Priority of programs that see what leaves an interface, and all protocols in network order. */
+const EGRESS_INFO = (0xda_00 << 16) | 0x0300;
+
+/**
+ * Has a program decide about every frame that leaves an interface, in the place of the one that is there. It stays until
+ * it is removed, or the interface is.
+ *
+ * @param program its descriptor; `name` is what `tc filter show` calls it.
+ */
+export function setEgressProgram(index: number, program: number, name: string): void {
+  addClsact(index);
+  request("attach a program", (writer, sequence) => {
+    begin(writer, RTM.NEWTFILTER, NLM_F.CREATE, sequence, index, 1, EGRESS, EGRESS_INFO);
+    writer.string(TCA.KIND, "bpf");
+    const options = writer.beginNest(TCA.OPTIONS);
+    writer.u32(TCA_BPF.FD, program);
+    writer.string(TCA_BPF.NAME, name);
+    writer.u32(TCA_BPF.FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+    writer.endNest(options);
+    writer.end();
+  });
+}
+
+/** The kernel's number of the program that {@link setEgressProgram} attached; undefined when there is none. */
+export function egressProgram(index: number): number | undefined {
+  const socket = new NetlinkSocket(NETLINK.ROUTE);
+  try {
+    const writer = new MessageWriter(256);
+    const sequence = socket.nextSequence();
+    begin(writer, RTM.GETTFILTER, NLM_F.DUMP, sequence, index, 0, EGRESS, 0);
+    writer.end();
+    let id: number | undefined;
+    const failure = socket.request(writer, sequence, (type, start, end) => {
+      // struct tcmsg: the priority is in the upper half of the last field.
+      if (type !== RTM.NEWTFILTER || socket.view.getUint16(start + 18, true) !== 0xda_00) return;
+      eachAttribute(socket.view, start + 20, end, (outer, from, to) => {
+        if (outer !== TCA.OPTIONS) return;
+        eachAttribute(socket.view, from, to, (inner, at) => {
+          if (inner === TCA_BPF.ID) id = socket.view.getUint32(at, true);
+        });
+      });
+    });
+    // Without traffic control at the interface there is no such parent.
+    if (failure !== undefined && failure.code !== EINVAL && failure.code !== ENOENT) {
+      throw error("look at traffic control", failure);
+    }
+    return id;
+  } finally {
+    socket.close();
+  }
+}
+
+/** Takes the program of {@link setEgressProgram} away. @returns false when there is none. */
+export function removeEgressProgram(index: number): boolean {
+  return removeFilter("remove a program", index, EGRESS, EGRESS_INFO);
+}
+
+function removeFilter(what: string, index: number, parent: number, info: number): boolean {
+  return attempt(what, ENOENT, (writer, sequence) => {
+    begin(writer, RTM.DELTFILTER, 0, sequence, index, 1, parent, info);
+    writer.string(TCA.KIND, "bpf");
     writer.end();
   });
 }
