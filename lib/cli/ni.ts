@@ -28,6 +28,7 @@ interface NiOptions extends NiWords {
   readonly detach?: string;
   readonly read?: string;
   readonly userSpace?: boolean;
+  readonly forwarding: "auto" | "packet" | "pcap";
   readonly write?: string;
   readonly streams?: string;
   readonly events: EventKind[];
@@ -54,6 +55,10 @@ export function register(parent: Command): void {
     .option("--attach <interface>", "stand before an interface, such as a bridge's port to a guest")
     .option("--detach <interface>", "remove what a killed NI has left at an interface")
     .option("--run-dir <directory>", "directory of the control socket (default: /run/diaper)")
+    .addOption(
+      new Option("--forwarding <how>", "auto: the kernel where it can; else all in user space")
+        .choices(["auto", "packet", "pcap"]).default("auto"),
+    )
     .option("--user-space", "take every frame to user space, also those that no rule covers")
     .option("-r, --read <file>", "a capture (pcap or pcapng) in place of interfaces")
     .option("-w, --write <file>", "write the frames that leave the NI (.pcapng: nanoseconds)")
@@ -114,6 +119,7 @@ async function ni(options: NiOptions): Promise<void> {
       consoleFile: options.console,
       places,
       userSpace: options.userSpace === true,
+      forwarding: options.forwarding,
       show: (event) => show(event, options),
       again: file === undefined
         ? undefined

@@ -27,6 +27,7 @@ import { printMessage } from "./output.ts";
 export interface InlineRun {
   /** Every frame comes to user space. */
   readonly userSpace: boolean;
+  readonly forwarding: "auto" | "packet" | "pcap";
   /** Prints an event. */
   readonly show: (event: Readonly<Record<string, unknown>>) => void;
   /** What it is told about its console; undefined: there is none. */
@@ -113,9 +114,16 @@ class InlineDaemon {
   async #serve(): Promise<Status> {
     const { links } = this.#settings;
     if (links === undefined) throw new TypeError("An inline NI has links");
-    const { userSpace } = this.#run;
+    const { userSpace, forwarding } = this.#run;
     const { reconstruct, streams } = this.#settings;
-    const options = { ...this.#inForce(this.#settings), links, userSpace, reconstruct, streams };
+    const options = {
+      ...this.#inForce(this.#settings),
+      links,
+      userSpace,
+      forwarding,
+      reconstruct,
+      streams,
+    };
     return await new Promise<Status>((resolve, reject) => {
       this.#worker.onerror = (event) => {
         event.preventDefault();

@@ -9,6 +9,7 @@
  * @module
  */
 import { addClassic, ALU, EbpfAssembler, HELPER, JUMP } from "../net/ebpf.ts";
+import { addTuple, FRAGMENT_FIRST, FRAGMENT_KEY, FRAGMENT_SIZE } from "../net/ebpf_tuple.ts";
 import {
   createMap,
   linkIngress,
@@ -19,11 +20,14 @@ import {
 } from "../sys/bpf.ts";
 import { libc } from "../sys/libc.ts";
 import type { BpfInstruction } from "../net/bpf.ts";
+import { type FlowTable, MOST_SCANNERS } from "./flow_table.ts";
 
 /** Frames that go to user space: those that `asked` and one of `within` match. */
 export interface ScanRule {
   readonly asked: readonly BpfInstruction[];
   readonly within: readonly (readonly BpfInstruction[])[];
+  /** The scanner's number: flows that it has finished are not sent to it. Without one all are. */
+  readonly scanner?: number;
 }
 
 /** What the programs do. */
@@ -40,6 +44,10 @@ export interface FastPathPort {
   /** The other port's interface; "own": their own way, from which the program has not taken them. */
   readonly peer: number | "own";
   readonly cable: number;
+  /** Frames come from the host here, not from the network. */
+  readonly fromHost: boolean;
+  /** Flows that scanners have finished, the same for both ports. */
+  readonly flows?: FlowTable | undefined;
   /** Frames that the interface receives, or those that it sends. */
   readonly hook?: "ingress" | "egress";
   /** Frames with this mark have been decided about and go their own way, without it. */
@@ -69,12 +77,21 @@ const PREVENTED = 2;
 /** Offset of `len` in struct __sk_buff. */
 const SKB_LEN = 0;
 const SKB_MARK = 8;
+const SKB_DATA = 76;
+const SKB_DATA_END = 80;
 const KEY = -80;
+/** Datagrams in fragments that are remembered. */
+const MOST_FRAGMENTED = 4096;
+/** What becomes of a fragmented datagram's later fragments; from {@link PREVENTED} on: dropped by a rule. */
+const DECISION = -240;
+/** An EtherType as two bytes in memory read by a little-endian processor. */
+const swapped = (type: number) => ((type & 0xff) << 8) | (type >> 8);
 
 /** The program of one port. */
 export class FastPath {
   readonly #port: FastPathPort;
   #counters: number;
+  readonly #fragments: number;
   #rules: readonly (readonly BpfInstruction[])[];
   readonly #link: number;
   #program: number;
@@ -90,9 +107,16 @@ export class FastPath {
     this.#rules = rules.prevent;
     this.#counters = countersFor(rules);
     try {
+      this.#fragments = createMap(MAP_TYPE.LRU_HASH, FRAGMENT_SIZE, 8, MOST_FRAGMENTED);
+    } catch (error) {
+      libc.close(this.#counters);
+      throw error;
+    }
+    try {
       this.#program = loadClassifier(this.#build(rules, this.#counters));
     } catch (error) {
       libc.close(this.#counters);
+      libc.close(this.#fragments);
       throw error;
     }
     try {
@@ -172,6 +196,7 @@ export class FastPath {
   #release(): void {
     libc.close(this.#program);
     libc.close(this.#counters);
+    libc.close(this.#fragments);
   }
 
   #count(entry: number): Count {
@@ -191,25 +216,42 @@ export class FastPath {
     out.aluRegister(ALU.MOV, 6, 1);
     const { mark, peer, cable } = this.#port;
     if (mark !== undefined) out.load(4, 1, 6, SKB_MARK).jump32(JUMP.EQ, 1, mark, "decided");
+    const fragments = rules.prevent.length + rules.scan.length > 0;
+    if (fragments) this.#addFragments(out, rules.prevent.length);
     rules.prevent.forEach((program, i) => {
       addClassic(out, program, `p${i}_`, `drop${i}`, `prevent${i + 1}`);
       out.label(`prevent${i + 1}`);
     });
-    rules.scan.forEach(({ asked, within }, i) => {
+    rules.scan.forEach(({ asked, within, scanner }, i) => {
       addClassic(out, asked, `a${i}_`, `within${i}_0`, `scan${i + 1}`);
       within.forEach((program, j) => {
         out.label(`within${i}_${j}`);
         const next = j + 1 < within.length ? `within${i}_${j + 1}` : `scan${i + 1}`;
-        addClassic(out, program, `w${i}_${j}_`, "scan", next);
+        addClassic(out, program, `w${i}_${j}_`, `match${i}`, next);
       });
-      if (within.length === 0) out.label(`within${i}_0`);
+      if (within.length === 0) out.label(`within${i}_0`).goto(`scan${i + 1}`);
+      out.label(`match${i}`);
+      if (scanner === undefined || this.#port.flows === undefined || scanner >= MOST_SCANNERS) {
+        out.goto("scan");
+      } else {
+        this.#port.flows.addLookup(out, scanner, {
+          prefix: `f${i}_`,
+          fromHost: this.#port.fromHost,
+          scan: "scan",
+          finished: `scan${i + 1}`,
+        });
+      }
       out.label(`scan${i + 1}`);
     });
+    if (fragments) this.#addDecision(out, FORWARDED, "forward");
+    out.label("forward");
     if (peer === "own") {
       this.#addCount(out, counters, FORWARDED);
       out.alu(ALU.MOV, 0, rules.last === true ? TCX_PASS : TCX_NEXT).exit();
     } else this.#redirect(out, counters, FORWARDED, peer);
     out.label("scan");
+    if (fragments) this.#addDecision(out, SCANNED, "cable");
+    out.label("cable");
     this.#redirect(out, counters, SCANNED, cable);
     if (mark !== undefined) {
       out.label("decided").alu(ALU.MOV, 1, 0).store(4, 6, SKB_MARK, 1);
@@ -217,10 +259,75 @@ export class FastPath {
     }
     rules.prevent.forEach((_, i) => {
       out.label(`drop${i}`);
+      this.#addDecision(out, PREVENTED + i, `dropped${i}`);
+      out.label(`dropped${i}`);
       this.#addCount(out, counters, PREVENTED + i);
       out.alu(ALU.MOV, 0, TC_ACT_SHOT).exit();
     });
     return out.bytes();
+  }
+
+  /**
+   * Later fragments have no ports: what was decided about the first one holds for all. When one comes before the first, the
+   * whole datagram goes to user space, where it waits. So does all of IPv6 that has extension headers.
+   */
+  #addFragments(out: EbpfAssembler, rules: number): void {
+    out.storeConstant(8, 10, FRAGMENT_FIRST, 0);
+    // Almost no frame is one: a look at the packet itself, where it is in one piece.
+    out.load(4, 1, 6, SKB_DATA).load(4, 2, 6, SKB_DATA_END);
+    out.aluRegister(ALU.MOV, 3, 1).alu(ALU.ADD, 3, 34);
+    out.jumpRegister(JUMP.GT, 3, 2, "fragmented");
+    out.load(2, 3, 1, 12).jump(JUMP.EQ, 3, swapped(0x86dd), "extended");
+    for (const type of [0x8100, 0x88a8]) out.jump(JUMP.EQ, 3, swapped(type), "fragmented");
+    out.jump(JUMP.NE, 3, swapped(0x0800), "whole");
+    out.load(2, 3, 1, 20).alu(ALU.AND, 3, swapped(0x3fff)).jump(JUMP.EQ, 3, 0, "whole");
+    out.goto("fragmented");
+    out.label("extended").load(1, 3, 1, 20);
+    // No filter looks through a chain of headers to find ports: user space does.
+    for (const header of [0, 43, 44, 51, 60]) out.jump(JUMP.EQ, 3, header, "cable");
+    out.goto("whole");
+    out.label("fragmented");
+    const { fromHost } = this.#port;
+    addTuple(out, {
+      prefix: "g_",
+      fromInside: fromHost,
+      tag: false,
+      other: "whole",
+      later: "later",
+    });
+    out.load(8, 1, 10, FRAGMENT_FIRST).jump(JUMP.EQ, 1, 0, "whole");
+    // A later one may have come before this one, and waits.
+    this.#findFragment(out, "whole");
+    out.load(8, 1, 0, 0).jump(JUMP.NE, 1, SCANNED, "whole");
+    out.storeConstant(8, 10, FRAGMENT_FIRST, 2).goto("whole");
+    out.label("later");
+    this.#findFragment(out, "early");
+    out.load(8, 1, 0, 0).jump(JUMP.EQ, 1, FORWARDED, "forward");
+    for (let i = 0; i < rules; i++) out.jump(JUMP.EQ, 1, PREVENTED + i, `dropped${i}`);
+    out.goto("cable");
+    out.label("early").storeConstant(8, 10, DECISION, SCANNED);
+    this.#storeFragment(out);
+    out.goto("cable");
+    out.label("whole");
+  }
+
+  #findFragment(out: EbpfAssembler, absent: string): void {
+    out.loadMap(1, this.#fragments).aluRegister(ALU.MOV, 2, 10).alu(ALU.ADD, 2, FRAGMENT_KEY);
+    out.call(HELPER.MAP_LOOKUP).jump(JUMP.EQ, 0, 0, absent);
+  }
+
+  #storeFragment(out: EbpfAssembler): void {
+    out.loadMap(1, this.#fragments).aluRegister(ALU.MOV, 2, 10).alu(ALU.ADD, 2, FRAGMENT_KEY);
+    out.aluRegister(ALU.MOV, 3, 10).alu(ALU.ADD, 3, DECISION).alu(ALU.MOV, 4, 0);
+    out.call(HELPER.MAP_UPDATE);
+  }
+
+  /** Remembers what became of a first fragment; on at `next`, which must follow, unless others of it wait in user space. */
+  #addDecision(out: EbpfAssembler, decision: number, next: string): void {
+    out.load(8, 1, 10, FRAGMENT_FIRST).jump(JUMP.EQ, 1, 0, next);
+    if (decision === FORWARDED) out.jump(JUMP.EQ, 1, 2, "scan");
+    out.storeConstant(8, 10, DECISION, decision);
+    this.#storeFragment(out);
   }
 
   #redirect(out: EbpfAssembler, counters: number, counter: number, index: number): void {

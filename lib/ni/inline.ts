@@ -8,16 +8,19 @@ import { EPOLL, type Poller } from "../sys/epoll.ts";
 import { type InterfaceState, readInterface, setInterfaceUp } from "../sys/interfaces.ts";
 import { E, SystemError } from "../sys/libc.ts";
 import { PacketSocket, SendQueue } from "../sys/packet_socket.ts";
+import { PcapLink } from "../sys/pcap_link.ts";
 import { deleteLink, forwardAll, stopForwarding } from "../sys/rtnetlink.ts";
 import { ProgramRefused } from "../sys/bpf.ts";
 import { type Count, FastPath, type FastPathRules, type PreparedRules } from "./fast_path.ts";
 import type { ContainmentText } from "./orders.ts";
+import { FlowTable } from "./flow_table.ts";
 import { type Direction, FrameRef } from "./frame.ts";
 import { type KernelPlan, NiKernel, type PreventRule } from "./kernel.ts";
 import { mailEvent } from "./mail_events.ts";
 import { ScannerHost, type ScannerSpec } from "./scanner_host.ts";
 import {
   closeHeld,
+  type FrameSource,
   makeCable,
   openTap,
   type PortParts,
@@ -51,6 +54,11 @@ export interface InlineOptions extends InlineSettings {
   readonly streams?: Partial<TableSettings>;
   /** Every frame comes to user space: to measure it, or where nothing is to pass unseen. */
   readonly userSpace: boolean;
+  /**
+   * How frames are moved; `auto` without it. `packet` and `pcap`: no program is attached to the ports, as in kernels that cannot; user space
+   * forwards all, over AF_PACKET or libpcap.
+   */
+  readonly forwarding?: "auto" | "packet" | "pcap";
   readonly event: (event: Readonly<Record<string, unknown>>) => void;
   readonly log: (level: "info" | "warning" | "error", text: string) => void;
 }
@@ -80,6 +88,8 @@ export interface PortStatus {
   readonly unsent: Readonly<Record<string, number>>;
 }
 
+/** What kernels without TCX, or without bpf(2), answer. */
+const NOT_THERE: ReadonlySet<number> = new Set([E.INVAL, E.NOSYS]);
 /** A rule that every frame matches. */
 const ALL = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
 const EVERYTHING = { asked: ALL, within: [ALL] };
@@ -92,10 +102,15 @@ const TICK = 100;
 /** How long a link that is away is looked for again. Milliseconds. */
 const LINK_CHECK = 1000;
 
+/** Where frames go: AF_PACKET or libpcap. */
+type FrameSink = Pick<SendQueue, "add" | "flush" | "failures">;
+
 interface Port extends PortParts {
   readonly direction: Direction;
-  readonly queue: SendQueue;
+  queue: FrameSink;
   fastPath: FastPath | undefined;
+  /** As it was looked at last. */
+  running: boolean;
 }
 
 /** The NI kernel, inline. */
@@ -111,6 +126,7 @@ export class InlineNi {
   /** Descriptors of the way back into an attached interface. */
   #held: readonly number[] = [];
   readonly #frame = new FrameRef();
+  #flows: FlowTable | undefined;
   #grants = -1;
   #closed = false;
   #nextTick = 0;
@@ -138,6 +154,8 @@ export class InlineNi {
       event: (event) => options.event(mailEvent(event) ?? event),
       broken: (session, why) => this.#host.break(session, why),
       watching: (name) => options.log("info", `scanner ${name} watches`),
+      finished: (packet, direction, scanner) => this.#flows?.finish(packet, direction, scanner),
+      begun: (packet, direction) => this.#flows?.forget(packet, direction),
     });
     this.#host = new ScannerHost(this.#kernel, poller, options.scanners, {
       ended: (name, why, again) => this.#scannerEnded(name, why, again),
@@ -161,20 +179,9 @@ export class InlineNi {
 
   /** Begins to forward. */
   start(): void {
-    const [host, net] = this.#ports;
     this.#clock();
-    try {
-      host.fastPath = new FastPath(host.at, this.#rules());
-      net.fastPath = new FastPath(net.at, this.#rules());
-    } catch (error) {
-      this.close();
-      if (!(error instanceof SystemError) || error.code !== E.INVAL) throw error;
-      throw new NiError(
-        "This kernel cannot attach the fast path",
-        "use Linux 6.6 or later",
-        { cause: error },
-      );
-    }
+    const { forwarding = "auto" } = this.#options;
+    if (forwarding !== "auto" || !this.#attachBoth()) this.#withoutFastPath();
     this.#setUnderneath(this.#settings.onExit);
     for (const port of this.#ports) {
       this.#poller.add(port.receive.fd, EPOLL.IN, () => this.#receive(port));
@@ -258,6 +265,7 @@ export class InlineNi {
     const [host, net] = this.#ports;
     return {
       ports: [this.#portStatus(host), this.#portStatus(net)],
+      fast_path: host.fastPath !== undefined,
       frames: this.#kernel.counters,
       contained: this.#kernel.contained.status(),
       streams: { ...this.#kernel.streamCounters, ...this.#kernel.streamLoad },
@@ -288,6 +296,7 @@ export class InlineNi {
     if (this.#closed) return;
     this.#closed = true;
     this.#host.close();
+    this.#flows?.close();
     for (const port of this.#ports) {
       port.queue.flush();
       this.#poller.remove(port.receive.fd);
@@ -297,6 +306,63 @@ export class InlineNi {
       deleteLink(port.cable);
     }
     closeHeld(this.#held);
+    if (this.#settings.onExit === "open" && !("attach" in this.#options.links)) this.#openWire();
+  }
+
+  /** Programs on both ports. False in kernels that have no such programs. */
+  #attachBoth(): boolean {
+    const [host, net] = this.#ports;
+    try {
+      this.#flows = new FlowTable();
+      for (const port of [host, net]) {
+        const fromHost = port.direction === "from-host";
+        port.fastPath = new FastPath({ ...port.at, fromHost, flows: this.#flows }, this.#rules());
+      }
+      return true;
+    } catch (error) {
+      host.fastPath?.close();
+      host.fastPath = undefined;
+      this.#flows?.close();
+      this.#flows = undefined;
+      if (error instanceof SystemError && NOT_THERE.has(error.code)) return false;
+      this.close();
+      throw error;
+    }
+  }
+
+  /** User space takes the frames from the ports themselves, all of them. */
+  #withoutFastPath(): void {
+    const { forwarding = "auto", links } = this.#options;
+    if ("attach" in links) {
+      this.close();
+      throw new NiError(
+        "Without the fast path an NI cannot be attached to an interface",
+        "use Linux 6.6 or later, or stand between two interfaces",
+      );
+    }
+    const why = forwarding !== "auto"
+      ? "the fast path is switched off"
+      : "this kernel cannot attach the fast path (Linux 6.6 can)";
+    const exit = this.#settings.onExit === "open"
+      ? "; after kill -9 nothing is forwarded, whatever on_exit says"
+      : "";
+    this.#options.log("warning", `${why}: every frame goes through user space${exit}`);
+    for (const port of this.#ports) {
+      port.receive.close();
+      deleteLink(port.cable);
+      if (forwarding === "pcap") {
+        const link = new PcapLink(port.state.name);
+        port.receive = link;
+        port.queue = link;
+      } else port.receive = new PacketSocket(port.state.name);
+    }
+  }
+
+  /** Has traffic control forward everything, for when there is nobody else. */
+  #openWire(): void {
+    const [host, net] = this.#ports;
+    forwardAll(host.state.index, net.state.index);
+    forwardAll(net.state.index, host.state.index);
   }
 
   #lookAt(name: string): InterfaceState {
@@ -388,12 +454,11 @@ export class InlineNi {
 
   /** What is underneath the programs, for the time when they are gone. */
   #setUnderneath(onExit: OnExit): void {
-    const [host, net] = this.#ports;
+    const [host] = this.#ports;
     if ("attach" in this.#options.links) return setTapUnderneath(host.state.index, onExit);
-    if (onExit === "open") {
-      forwardAll(host.state.index, net.state.index);
-      forwardAll(net.state.index, host.state.index);
-    } else {
+    // Without the programs it would forward everything a second time.
+    if (onExit === "open" && this.#flows !== undefined) this.#openWire();
+    else {
       for (const { state } of this.#ports) stopForwarding(state.index);
     }
   }
@@ -409,7 +474,7 @@ export class InlineNi {
     const frame = this.#frame;
     this.#clock();
     for (let i = 0; i < BATCHES; i++) {
-      const n = receive.receive();
+      const n = this.#take(receive);
       for (let j = 0; j < n; j++) {
         frame.data = receive.memory.data;
         frame.start = receive.starts[j] as number;
@@ -421,6 +486,16 @@ export class InlineNi {
       this.#sendAll();
       if (n === 0) return;
       this.#host.flush();
+    }
+  }
+
+  /** Frames that are there. A port that is down has none, and the kernel tells so once. */
+  #take(receive: FrameSource): number {
+    try {
+      return receive.receive();
+    } catch (error) {
+      if (error instanceof SystemError && error.code === E.NETDOWN) return 0;
+      throw error;
     }
   }
 
@@ -458,9 +533,14 @@ export class InlineNi {
 
   #checkLinks(): void {
     for (const port of this.#ports) {
-      // An error that the kernel keeps for the socket, such as ENETDOWN, is told by the next call.
       try {
-        readInterface(port.state.name);
+        const { running } = readInterface(port.state.name);
+        if (running === port.running) continue;
+        port.running = running;
+        this.#options.log(
+          running ? "info" : "warning",
+          `${port.state.name}: the link is ${running ? "back" : "lost"}`,
+        );
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
         throw new NiError(
@@ -519,7 +599,8 @@ function cableNames(index: number): [near: string, far: string] {
 }
 
 function withQueue(parts: PortParts, direction: Direction): Port {
-  return { ...parts, direction, queue: new SendQueue(parts.send), fastPath: undefined };
+  const { running } = parts.state;
+  return { ...parts, direction, queue: new SendQueue(parts.send), fastPath: undefined, running };
 }
 
 /** A port between two interfaces. */

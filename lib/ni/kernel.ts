@@ -10,10 +10,12 @@
 import type { BpfInstruction } from "../net/bpf.ts";
 import type { ScanRule } from "./fast_path.ts";
 import { Packet, TCP } from "../net/packet.ts";
-import type { FrameMemory } from "../sys/packet_socket.ts";
+import { type FrameMemory, VNET_HEADER } from "../sys/packet_socket.ts";
 import { ContainedHosts } from "./containment.ts";
 import { packetFields } from "./event_fields.ts";
+import { FinishedFlows } from "./finished_flows.ts";
 import { flowKey } from "./flow_id.ts";
+import { Fragments } from "./fragments.ts";
 import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
 import { type HeldFrame, HeldFrames } from "./held_frames.ts";
 import type { FrameCopy } from "./recent_frames.ts";
@@ -21,6 +23,7 @@ import { resetFrame } from "./reset.ts";
 import {
   type FrameFilter,
   frameFilter,
+  type Grant,
   RightsChecker,
   type ScannerRights,
   streamFilter,
@@ -61,6 +64,10 @@ export interface KernelOutput {
   broken(session: ScannerSession, why: string): void;
   /** A scanner has asked for its first frames, and watches from now on. */
   watching?(scanner: string): void;
+  /** A scanner, by its number, has seen enough of a packet's flow: its frames need not come here for it. */
+  finished?(packet: Packet, direction: Direction, scanner: number): void;
+  /** A packet begins another connection with addresses and ports of a finished flow. */
+  begun?(packet: Packet, direction: Direction): void;
 }
 
 /** What the kernel is made with. */
@@ -112,20 +119,30 @@ export interface KernelCounters {
   /** Waiting now. */
   held: number;
   injected: number;
+  /** Later fragments that were dropped, since the first of their datagram did not come. */
+  incomplete: number;
 }
 
 /** What became of a frame when it came. */
 export type Outcome = "forwarded" | "dropped" | "held";
 
+/** What was decided about a datagram by its first fragment: a prevent rule, and what each scanner sees. */
+interface DatagramDecision {
+  readonly prevented: number | undefined;
+  readonly bits: ReadonlyMap<Slot, number>;
+}
+
 /** A scanner's place in the kernel. Its process comes and goes. */
 export interface Slot {
   readonly name: string;
+  /** Different for all scanners that there ever are. */
+  readonly number: number;
   rights: ScannerRights;
   checker: RightsChecker;
   readonly counters: ScannerCounters;
   session: ScannerSession | undefined;
   /** Flows that it has seen enough of. */
-  readonly finished: Set<string>;
+  readonly finished: FinishedFlows;
   /** What the last process got: while there is none, its frames meet `on_failure`. */
   grants: ScannerSession["grants"];
 }
@@ -151,6 +168,7 @@ export class NiKernel {
     failedClosed: 0,
     held: 0,
     injected: 0,
+    incomplete: 0,
   };
   /** Hosts that are contained now. */
   readonly contained = new ContainedHosts();
@@ -162,6 +180,7 @@ export class NiKernel {
   readonly #scanners = new Map<string, Slot>();
   /** Those that frames are given to. */
   #slots: Slot[] = [];
+  #places = 0;
   /** Those that are still to decide about what they were given. */
   readonly #leaving = new Set<Slot>();
   readonly #sessions = new WeakMap<ScannerSession, Slot>();
@@ -172,9 +191,15 @@ export class NiKernel {
   readonly #streams: StreamTable;
   readonly #streamPolicy: StreamsOfScanners;
   readonly #reconstruct: readonly FrameFilter[];
+  readonly #fragments = new Fragments<DatagramDecision>();
+  readonly #early = new FrameRef();
   /** The frame without its outer tag, and the number of the frame that it is of. */
   readonly #untagged = new Uint8Array(66 * 1024);
   #untaggedNumber = 0;
+  /** The frame as if it had no IPv6 extension headers, which filters do not look through, and its number. */
+  readonly #plain = new Uint8Array(66 * 1024);
+  #plainNumber = 0;
+  #plainLength = 0;
   #grantsVersion = 0;
   #number = 0;
   #now = { seconds: 0, nanoseconds: 0 };
@@ -272,12 +297,13 @@ export class NiKernel {
   prepare(name: string, rights: ScannerRights, checker?: RightsChecker): Slot {
     return {
       name,
+      number: this.#places++,
       rights,
       checker: checker ?? new RightsChecker(rights, this.#options.linkType),
       counters: this.#scanners.get(name)?.counters ?? scannerCounters(),
       session: undefined,
       grants: [],
-      finished: new Set(),
+      finished: new FinishedFlows(),
     };
   }
 
@@ -421,20 +447,7 @@ export class NiKernel {
     frame.number = ++this.#number;
     this.setTime(frame.seconds, frame.nanoseconds);
     this.counters.received++;
-    const tag = tagLength(frame, this.#options.linkType);
-    for (const [i, rule] of this.#prevent.entries()) {
-      if (!this.#matches(rule, frame, tag)) continue;
-      const counters = this.rules[i] as RuleCounters;
-      counters.frames++;
-      counters.bytes += frame.wireLength;
-      this.counters.prevented++;
-      return "dropped";
-    }
-    if (this.contained.size > 0 && !this.#mayPass(frame)) {
-      this.counters.contained++;
-      return "dropped";
-    }
-    return this.#scan(memory, frame, tag);
+    return this.#process(memory, frame);
   }
 
   /** Frames of hosts that are contained come here, and are judged here. */
@@ -460,6 +473,7 @@ export class NiKernel {
   /** Gives up on verdicts that have been waited for too long. To be called now and then. */
   expire(): void {
     const now = this.now;
+    this.counters.incomplete += this.#fragments.expire(now);
     for (const held of [...this.#held.values()]) {
       const age = now - milliseconds(held);
       for (const slot of [...this.#slots, ...this.#leaving]) {
@@ -512,6 +526,7 @@ export class NiKernel {
         return filters.map(({ program }) => ({
           asked: program,
           within: [MATCHES_ALL],
+          scanner: slot.number,
         }));
       }
       return grants.flatMap((grant) =>
@@ -521,6 +536,8 @@ export class NiKernel {
           within: grant.streams === undefined
             ? grant.within.map(({ program }) => program)
             : [MATCHES_ALL],
+          // A stream is rewritten here to its end.
+          ...(grant.streams === undefined ? { scanner: slot.number } : {}),
         }]
       );
     });
@@ -559,6 +576,10 @@ export class NiKernel {
   /** Runs a filter over a frame; `tag` is the length of its outer tag, which most filters do not see. */
   #matches(filter: FrameFilter, frame: FrameRef, tag: number): boolean {
     const { data, start, end, wireLength } = frame;
+    if (this.#plainNumber === frame.number && !filter.tagged) {
+      const length = this.#plainLength;
+      if (filter.match(this.#plain, 0, length, length, -1) !== 0) return true;
+    }
     if (tag === 0 || filter.tagged) return filter.match(data, start, end, wireLength, -1) !== 0;
     // Made once for all filters that look at the frame.
     const untagged = this.#untagged;
@@ -570,12 +591,157 @@ export class NiKernel {
     return filter.match(untagged, 0, end - start - tag, wireLength - tag, -1) !== 0;
   }
 
-  #scan(memory: FrameMemory, frame: FrameRef, tag: number): Outcome {
+  #process(memory: FrameMemory, frame: FrameRef): Outcome {
+    const tag = tagLength(frame, this.#options.linkType);
+    if (this.#mayBeFragment(frame, tag)) {
+      const p = this.#packet.decode(frame.data, frame.start, frame.end, this.#options.linkType);
+      if (p.version === 6 && p.transport - p.network > IPV6_HEADER) this.#makePlain(frame, p);
+      if (p.version !== 0 && p.fragment) return this.#fragment(memory, frame, tag, p);
+    }
+    const prevented = this.#preventedBy(frame, tag);
+    return prevented === undefined ? this.#judge(memory, frame, tag) : this.#drop(prevented, frame);
+  }
+
+  #makePlain(frame: FrameRef, p: Packet): void {
+    const plain = this.#plain;
+    const link = p.network - frame.start;
+    const payload = frame.end - p.transport;
+    const type = this.#options.linkType === 1 ? 12 : link;
+    plain.set(frame.data.subarray(frame.start, frame.start + type), 0);
+    let at = type;
+    if (this.#options.linkType === 1) {
+      plain.set([0x86, 0xdd], type);
+      at += 2;
+    }
+    plain.set(frame.data.subarray(p.network, p.network + IPV6_HEADER), at);
+    plain[at + 4] = payload >> 8;
+    plain[at + 5] = payload & 0xff;
+    plain[at + 6] = p.protocol;
+    plain.set(frame.data.subarray(p.transport, frame.end), at + IPV6_HEADER);
+    this.#plainLength = at + IPV6_HEADER + payload;
+    this.#plainNumber = frame.number;
+  }
+
+  /** The prevent rule that covers a frame. */
+  #preventedBy(frame: FrameRef, tag: number): number | undefined {
+    for (let i = 0; i < this.#prevent.length; i++) {
+      if (this.#matches(this.#prevent[i] as FrameFilter, frame, tag)) return i;
+    }
+    return undefined;
+  }
+
+  #drop(rule: number, frame: FrameRef): Outcome {
+    const counters = this.rules[rule] as RuleCounters;
+    counters.frames++;
+    counters.bytes += frame.wireLength;
+    this.counters.prevented++;
+    return "dropped";
+  }
+
+  /** A quick look, true for every fragment and little else. */
+  #mayBeFragment({ data, start, end }: FrameRef, tag: number): boolean {
+    if (this.#prevent.length + this.#slots.length === 0) return false;
+    if (this.#options.linkType !== 1) return true;
+    const at = start + 12 + tag;
+    if (end - at < 10) return false;
+    const type = ((data[at] as number) << 8) | (data[at + 1] as number);
+    if (type === 0x0800) return ((data[at + 8] as number) & 0x3f) !== 0 || data[at + 9] !== 0;
+    return type !== 0x0806 && (type !== 0x86dd || EXTENSIONS.has(data[at + 8] as number));
+  }
+
+  /** What was decided about the first fragment of a datagram holds for all of it. */
+  #fragment(memory: FrameMemory, frame: FrameRef, tag: number, p: Packet): Outcome {
+    const key = Fragments.key(p);
+    if (p.fragmentOffset > 0) {
+      const known = this.#fragments.decision(key, this.now);
+      if (known !== undefined) return this.#follow(memory, frame, tag, known);
+      const lead = Math.min(VNET_HEADER, frame.start);
+      const early = {
+        key,
+        bytes: frame.data.slice(frame.start - lead, frame.end),
+        start: lead,
+        wireLength: frame.wireLength,
+        direction: frame.direction,
+        time: this.now,
+      };
+      if (this.#fragments.wait(early)) return "held";
+      this.counters.incomplete++;
+      return "dropped";
+    }
+    const prevented = this.#preventedBy(frame, tag);
+    const bits = new Map(
+      prevented !== undefined ? [] : this.#slots.map((slot) => {
+        const some = this.#subscriptions(slot, frame, tag);
+        return [slot, some !== 0 && this.#isFinished(slot, frame) ? 0 : some];
+      }),
+    );
+    const decision = { prevented, bits };
+    const ready = this.#fragments.decide(key, decision, this.now);
+    const outcome = this.#follow(memory, frame, tag, decision);
+    for (const early of ready) this.#followEarly(early, decision);
+    return outcome;
+  }
+
+  #follow(memory: FrameMemory, frame: FrameRef, tag: number, decision: DatagramDecision): Outcome {
+    const { prevented, bits } = decision;
+    return prevented === undefined
+      ? this.#judge(memory, frame, tag, bits)
+      : this.#drop(prevented, frame);
+  }
+
+  /** A fragment that waited goes on, in memory from which it can be sent. */
+  #followEarly(
+    early: Parameters<Fragments<DatagramDecision>["wait"]>[0],
+    decision: DatagramDecision,
+  ): void {
+    const frame = this.#early;
+    frame.data = early.bytes;
+    frame.start = early.start;
+    frame.end = early.bytes.length;
+    frame.wireLength = early.wireLength;
+    frame.direction = early.direction;
+    frame.seconds = this.#now.seconds;
+    frame.nanoseconds = this.#now.nanoseconds;
+    frame.number = ++this.#number;
+    const copy = this.#held.hold(frame, 0);
+    if (copy === undefined) {
+      this.counters.incomplete++;
+      return;
+    }
+    this.#held.release(copy);
+    frame.data = copy.memory.data;
+    frame.start = copy.start;
+    frame.end = copy.end;
+    this.#follow(copy.memory, frame, tagLength(frame, this.#options.linkType), decision);
+  }
+
+  /** What a prevent rule does not drop: hosts that are contained, then scanners. */
+  #judge(
+    memory: FrameMemory,
+    frame: FrameRef,
+    tag: number,
+    given?: DatagramDecision["bits"],
+  ): Outcome {
+    if (this.contained.size === 0 || this.#mayPass(frame)) {
+      return this.#scan(memory, frame, tag, given);
+    }
+    this.counters.contained++;
+    return "dropped";
+  }
+
+  #scan(
+    memory: FrameMemory,
+    frame: FrameRef,
+    tag: number,
+    given?: DatagramDecision["bits"],
+  ): Outcome {
     let held: HeldFrame | undefined;
     let dropped = false;
     for (const slot of this.#slots) {
-      const { bits, contain } = this.#subscriptions(slot, frame, tag);
-      if (bits === 0 || this.#isFinished(slot, frame)) continue;
+      const some = given?.get(slot) ?? this.#subscriptions(slot, frame, tag);
+      if (some === 0 || (given === undefined && this.#isFinished(slot, frame))) continue;
+      const contain = some >= CONTAINS;
+      const bits = some & (CONTAINS - 1);
       if (!contain) {
         slot.session?.deliver(frame, bits, false);
         continue;
@@ -616,23 +782,28 @@ export class NiKernel {
     return session.deliver(frame, bits, true);
   }
 
-  #subscriptions(slot: Slot, frame: FrameRef, tag: number): { bits: number; contain: boolean } {
-    let bits = 0;
-    let contain = false;
+  /** Bit n: subscription n matches a frame; and {@link CONTAINS} when one of these is to contain it. */
+  #subscriptions(slot: Slot, frame: FrameRef, tag: number): number {
     const grants = slot.session?.grants ?? slot.grants;
     // What it has not subscribed to yet, it would: until then its frames meet `on_failure`.
     if (grants.length === 0) {
-      contain = slot.checker.contain.some((filter) => this.#matches(filter, frame, tag));
-      return { bits: contain ? 1 : 0, contain };
+      for (const filter of slot.checker.contain) {
+        if (this.#matches(filter, frame, tag)) return CONTAINS | 1;
+      }
+      return 0;
     }
-    for (const [i, grant] of grants.entries()) {
+    let bits = 0;
+    for (let i = 0; i < grants.length; i++) {
+      const grant = grants[i] as Grant;
       if (grant.right === undefined || grant.streams !== undefined) continue;
       if (!this.#matches(grant.asked, frame, tag)) continue;
-      if (!grant.within.some((filter) => this.#matches(filter, frame, tag))) continue;
-      bits |= 1 << i;
-      contain ||= grant.right === "contain";
+      for (const filter of grant.within) {
+        if (!this.#matches(filter, frame, tag)) continue;
+        bits |= grant.right === "contain" ? CONTAINS | (1 << i) : 1 << i;
+        break;
+      }
     }
-    return { bits, contain };
+    return bits;
   }
 
   /** True when the frame must be dropped. */
@@ -795,12 +966,8 @@ export class NiKernel {
   #finished(slot: Slot, frame: FrameCopy): void {
     const p = this.#packet.decode(frame.bytes, 0, frame.bytes.length, this.#options.linkType);
     if (p.version === 0) return;
-    slot.finished.add(flowKey(p));
-    if (slot.finished.size <= MOST_FINISHED) return;
-    for (const oldest of slot.finished) {
-      slot.finished.delete(oldest);
-      return;
-    }
+    slot.finished.add(flowKey(p), this.now);
+    this.#output.finished?.(p, frame.direction, slot.number);
   }
 
   /** Whether the scanner has said that it need not see the frame's flow. */
@@ -809,22 +976,25 @@ export class NiKernel {
     const p = this.#packet.decode(frame.data, frame.start, frame.end, this.#options.linkType);
     if (p.version === 0) return false;
     const key = flowKey(p);
-    if (!slot.finished.has(key)) return false;
-    // The same addresses and ports again are another connection.
+    if (!slot.finished.has(key, this.now)) return false;
+    // The same addresses and ports again are another connection, for every scanner.
     if (!p.isTcp || (p.tcpFlags & (TCP.SYN | TCP.ACK)) !== TCP.SYN) return true;
-    slot.finished.delete(key);
+    for (const { finished } of this.#slots) finished.delete(key);
+    this.#output.begun?.(p, frame.direction);
     return false;
   }
 }
 
 /** Bytes of the largest frame that there is. */
 const LARGEST = 65_535;
+/** Above the bits of subscriptions: one of them is to contain the frame. */
+const CONTAINS = 0x10000;
+const IPV6_HEADER = 40;
+/** IPv6 headers behind which a fragment's may be, and its own. */
+const EXTENSIONS: ReadonlySet<number> = new Set([0, 43, 44, 51, 60]);
 
 /** A program that matches every frame. */
 const MATCHES_ALL: readonly BpfInstruction[] = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
-
-/** Finished flows that are remembered of each scanner; of older ones it sees more than it must. */
-const MOST_FINISHED = 65_536;
 
 /** Bytes of a frame's outer VLAN tag. */
 function tagLength(frame: FrameRef, linkType: number): number {

@@ -15,16 +15,19 @@ export interface FrameCopy {
   readonly nanoseconds: number;
 }
 
-interface Entry extends Omit<FrameCopy, "bytes"> {
-  readonly start: number;
-  readonly length: number;
-}
+/** Frames that are remembered at most: a mebibyte of small ones. A power of two. */
+const MOST = 16_384;
+/** Numbers kept of each: start, length, wire length, direction, seconds, nanoseconds. */
+const FIELDS = 6;
 
-/** A ring of bytes with an index: what is new takes the place of what is oldest. */
+/** A ring of bytes with an index: what is new takes the place of what is oldest. No object is made for a frame. */
 export class RecentFrames {
   readonly #bytes: Uint8Array<ArrayBuffer>;
-  readonly #entries: Entry[] = [];
+  readonly #numbers = new Float64Array(MOST);
+  readonly #facts = new Uint32Array(MOST * FIELDS);
+  /** The oldest frame that is there and the one after the newest, counted from the beginning. */
   #first = 0;
+  #next = 0;
   #at = 0;
 
   /** @param size bytes kept. */
@@ -42,47 +45,57 @@ export class RecentFrames {
       this.#at = 0;
     }
     this.#makeRoom(this.#at, this.#at + length);
+    if (this.#next - this.#first === MOST) this.#first++;
     this.#bytes.set(frame.data.subarray(frame.start, frame.end), this.#at);
-    this.#entries.push({
-      number: frame.number,
-      start: this.#at,
-      length,
-      wireLength: frame.wireLength,
-      direction: frame.direction,
-      seconds: frame.seconds,
-      nanoseconds: frame.nanoseconds,
-    });
+    const place = this.#next++ & (MOST - 1);
+    this.#numbers[place] = frame.number;
+    const facts = this.#facts;
+    const at = place * FIELDS;
+    facts[at] = this.#at;
+    facts[at + 1] = length;
+    facts[at + 2] = frame.wireLength;
+    facts[at + 3] = frame.direction === "to-host" ? 1 : 0;
+    facts[at + 4] = frame.seconds;
+    facts[at + 5] = frame.nanoseconds;
     this.#at += length;
   }
 
   /** A frame by its number, when it is still there. */
   get(number: number): FrameCopy | undefined {
     let low = this.#first;
-    let high = this.#entries.length - 1;
+    let high = this.#next - 1;
     while (low <= high) {
-      const middle = (low + high) >> 1;
-      const entry = this.#entries[middle] as Entry;
-      if (entry.number === number) {
-        const { start, length, ...rest } = entry;
-        return { ...rest, bytes: this.#bytes.slice(start, start + length) };
-      }
-      if (entry.number < number) low = middle + 1;
+      const middle = Math.floor((low + high) / 2);
+      const found = this.#numbers[middle & (MOST - 1)] as number;
+      if (found === number) return this.#copy(number, (middle & (MOST - 1)) * FIELDS);
+      if (found < number) low = middle + 1;
       else high = middle - 1;
     }
     return undefined;
   }
 
+  #copy(number: number, at: number): FrameCopy {
+    const [start = 0, length = 0, wireLength = 0, direction, seconds = 0, nanoseconds = 0] = this
+      .#facts.subarray(at, at + FIELDS);
+    return {
+      number,
+      bytes: this.#bytes.slice(start, start + length),
+      wireLength,
+      direction: direction === 1 ? "to-host" : "from-host",
+      seconds,
+      nanoseconds,
+    };
+  }
+
   /** Forgets the oldest frames as long as they are in the way. */
   #makeRoom(from: number, to: number): void {
-    while (this.#first < this.#entries.length) {
-      const { start, length } = this.#entries[this.#first] as Entry;
+    const facts = this.#facts;
+    while (this.#first < this.#next) {
+      const at = (this.#first & (MOST - 1)) * FIELDS;
+      const start = facts[at] as number;
       // The oldest are those that the writer comes to next; behind it lies only what is newer.
-      if (start >= to || start + length <= from) break;
+      if (start >= to || start + (facts[at + 1] as number) <= from) break;
       this.#first++;
-    }
-    if (this.#first > 1024 && this.#first * 2 > this.#entries.length) {
-      this.#entries.splice(0, this.#first);
-      this.#first = 0;
     }
   }
 }

@@ -15,15 +15,21 @@ import { type FastPathPort, injectInto } from "./fast_path.ts";
 /** Bytes of the largest frame that a virtual cable takes. */
 export const CABLE_MTU = 65_535;
 
+/** Where frames come from: AF_PACKET or libpcap. */
+export type FrameSource = Pick<
+  PacketSocket,
+  "fd" | "memory" | "starts" | "ends" | "oversized" | "receive" | "statistics" | "close"
+>;
+
 /** What a port needs: where its frames are taken to user space, and how frames get out of it. */
 export interface PortParts {
   readonly state: InterfaceState;
   /** Name of the cable's near end, which the fast path sends to. */
   readonly cable: string;
-  readonly receive: PacketSocket;
+  receive: FrameSource;
   readonly send: PacketSocket;
   /** Where the fast path is attached. */
-  readonly at: FastPathPort;
+  readonly at: Omit<FastPathPort, "fromHost" | "flows">;
 }
 
 /** The two ports of an attached interface, and the descriptors that hold the way back. */

@@ -10,6 +10,16 @@ const SYMBOLS = {
   pcap_open_dead: { parameters: ["i32", "i32"], result: "pointer" },
   pcap_create: { parameters: ["buffer", "buffer"], result: "pointer" },
   pcap_activate: { parameters: ["pointer"], result: "i32" },
+  pcap_set_snaplen: { parameters: ["pointer", "i32"], result: "i32" },
+  pcap_set_promisc: { parameters: ["pointer", "i32"], result: "i32" },
+  pcap_set_immediate_mode: { parameters: ["pointer", "i32"], result: "i32" },
+  pcap_set_buffer_size: { parameters: ["pointer", "i32"], result: "i32" },
+  pcap_setnonblock: { parameters: ["pointer", "i32", "buffer"], result: "i32" },
+  pcap_setdirection: { parameters: ["pointer", "i32"], result: "i32" },
+  pcap_get_selectable_fd: { parameters: ["pointer"], result: "i32" },
+  pcap_next_ex: { parameters: ["pointer", "buffer", "buffer"], result: "i32" },
+  pcap_inject: { parameters: ["pointer", "pointer", "usize"], result: "i32" },
+  pcap_stats: { parameters: ["pointer", "buffer"], result: "i32" },
   pcap_close: { parameters: ["pointer"], result: "void" },
   pcap_compile: { parameters: ["pointer", "buffer", "buffer", "i32", "u32"], result: "i32" },
   pcap_freecode: { parameters: ["buffer"], result: "void" },
@@ -33,7 +43,8 @@ export class FilterError extends Error {
 
 let library: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"] | undefined;
 
-function libpcap(): Deno.DynamicLibrary<typeof SYMBOLS>["symbols"] {
+/** The library, loaded. @throws {FilterError} when it is not there. */
+export function libpcap(): Deno.DynamicLibrary<typeof SYMBOLS>["symbols"] {
   if (library !== undefined) return library;
   const failures: unknown[] = [];
   for (const name of ["libpcap.so.0.8", "libpcap.so.1", "libpcap.so"]) {
@@ -125,6 +136,7 @@ function instructions(program: Uint8Array<ArrayBuffer>): BpfInstruction[] {
   }));
 }
 
-function cString(pointer: Deno.PointerValue): string {
+/** Text that the library points to. */
+export function cString(pointer: Deno.PointerValue): string {
   return pointer === null ? "" : new Deno.UnsafePointerView(pointer).getCString();
 }

@@ -35,7 +35,12 @@ for (const [from, to] of [[left, right], [right, left]] as const) {
     queue.flush();
   });
   paths.push(
-    new FastPath({ index: from.index, peer: to.index, cable: readInterface(near).index }, none),
+    new FastPath({
+      index: from.index,
+      peer: to.index,
+      cable: readInterface(near).index,
+      fromHost: from === left,
+    }, none),
   );
 }
 let stop = false;
