@@ -1,0 +1,86 @@
+/**
+ * What is measured of one path: TCP throughput, small frames, round trip, and what it costs the machine.
+ *
+ * @module
+ */
+import type { NiLab } from "../../../tests/ni/inline_lab.ts";
+import type { Programs } from "./paths.ts";
+
+const SECONDS = 2;
+const SMALL_MS = 500;
+/** A UDP payload that makes a frame of 64 bytes, its check sum counted. */
+const SMALL_SIZE = 18;
+const ROUND_TRIPS = 1500;
+const ECHO_PORT = 7001;
+const SINK_PORT = 7002;
+
+/** One measurement of one path. */
+export interface Sample {
+  readonly gigabits: number;
+  /** Processor seconds of the whole machine, both ends of the transfer too, for 10^9 bytes. */
+  readonly cpu: number;
+  /** Frames of 64 bytes a second that arrived. */
+  readonly small: number;
+  /** Round trip of one datagram, microseconds: median and p99. */
+  readonly rtt: number;
+  readonly rtt99: number;
+}
+
+/** Starts what answers in the network. */
+export async function startServers({ net }: NiLab, { traffic }: Programs): Promise<void> {
+  net.spawn("iperf3", ["-s"]);
+  net.spawn(traffic, ["echo", String(ECHO_PORT)]);
+  net.spawn(traffic, ["sink", String(SINK_PORT)]);
+  await net.waitForListener("tcp", 5201);
+  for (const port of [ECHO_PORT, SINK_PORT]) await net.waitForListener("udp", port);
+}
+
+/** Measures a path that is in place. */
+export async function measure(
+  { host }: NiLab,
+  { traffic }: Programs,
+  address: string,
+): Promise<Sample> {
+  const rtt = JSON.parse(
+    await host.must(traffic, ["rtt", address, String(ECHO_PORT), String(ROUND_TRIPS)]),
+  ) as { median: number; p99: number };
+  const busyBefore = busySeconds();
+  const text = await host.must("iperf3", ["-c", address, "-t", String(SECONDS), "-J"]);
+  const busy = busySeconds() - busyBefore;
+  const { end } = JSON.parse(text) as {
+    end: { sum_received: { bits_per_second: number; bytes: number } };
+  };
+  const { bits_per_second, bytes } = end.sum_received;
+  const small = JSON.parse(
+    await host.must(traffic, [
+      ...["flood", address, String(SINK_PORT), String(SMALL_MS), String(SMALL_SIZE)],
+    ]),
+  ) as { per_second: number };
+  return {
+    gigabits: bits_per_second / 1e9,
+    cpu: busy / (bytes / 1e9),
+    small: small.per_second,
+    rtt: rtt.median / 1000,
+    rtt99: rtt.p99 / 1000,
+  };
+}
+
+/** Switches all offloads of the hosts on or off, which is what frames look like. */
+export async function offloads(lab: NiLab, state: "on" | "off"): Promise<void> {
+  const features = ["tx", "rx", "tso", "gso", "gro"].flatMap((name) => [name, state]);
+  for (
+    const [host, device] of [
+      ...[[lab.host, "ni0"], [lab.net, "ni0"], [lab.box, "porth"], [lab.box, "portn"]] as const,
+      ...[[lab.host, "direct"], [lab.net, "direct"]] as const,
+    ]
+  ) {
+    await host.must("ethtool", ["-K", device, ...features]);
+  }
+}
+
+/** Seconds that all processors together were not idle, since they were started. */
+function busySeconds(): number {
+  const [, ...words] = (Deno.readTextFileSync("/proc/stat").split("\n")[0] as string).split(/\s+/);
+  const [user = 0, nice = 0, system = 0, , , irq = 0, soft = 0] = words.map(Number);
+  return (user + nice + system + irq + soft) / 100;
+}
