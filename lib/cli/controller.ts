@@ -21,6 +21,7 @@ import { Daemon } from "./daemon.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { readSecret } from "./key_files.ts";
 import { printLine, printMessage } from "./output.ts";
+import { denialsFile } from "../controller/denials.ts";
 import { loadPolicySource } from "./policy_source.ts";
 
 interface ControllerOptions {
@@ -77,7 +78,7 @@ async function serve(options: ControllerOptions): Promise<void> {
     );
   }
   await checkEnforcer(enforcer, config, file);
-  const policy = await loadPolicySource(config.policy);
+  const policy = await loadPolicySource(config.policy, denialsFile(config.state_dir));
   const { listen, gate_account } = config.controller;
   if (listen.length === 0 && gate_account === null) {
     throw new CliError(
@@ -118,7 +119,7 @@ async function serve(options: ControllerOptions): Promise<void> {
     },
     reloads: "policy and keys",
     reload: async (d) => {
-      const [source, known] = [await loadPolicySource(config.policy), readKeys(config)];
+      const [source, known] = [await loadPolicySource(config.policy, denialsFile(config.state_dir)), readKeys(config)];
       server?.setKeys(known);
       d.order({ order: "delegates", delegates: known.map((k) => k.delegate) });
       d.order({ order: "policy", policy: source });

@@ -1,16 +1,21 @@
 /**
- * A controller's side of its console: which pinholes are open, as they open and close.
+ * A controller's side of its console: which pinholes are open, as they open and close; what the site's policy has it do
+ * when an NI's scanner finds something; and orders about hosts.
  *
  * @module
  */
 import type { NiConsoleConfig } from "../admin/ni_config.ts";
-import type { ReportedPinhole } from "../admin/messages.ts";
-import { NiSide } from "../admin/ni_side.ts";
+import type { ContainmentOrder, ReportedPinhole } from "../admin/messages.ts";
+import { NiSide, type Outcome } from "../admin/ni_side.ts";
 import { type AlertSpool, openSpool } from "../admin/spool.ts";
 import type { Config } from "../controller/config.ts";
+import { Denials, denialsFile } from "../controller/denials.ts";
+import { parseIp } from "../net/ip.ts";
+import { reactionTo } from "../pinhole/policy.ts";
+import { readFinding, Reactions } from "./reactions.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
 import { VERSION } from "../sys/runtime.ts";
-import { askDaemon, type ControlAnswer } from "./control_client.ts";
+import { askDaemon, askForOne, type ControlAnswer } from "./control_client.ts";
 import { type PinholeRow, readChange, readPinhole } from "./daemon_data.ts";
 import { readOrMakeKey } from "./ni_console.ts";
 
@@ -27,6 +32,8 @@ export class ControllerConsole {
   readonly #log: Log;
   readonly #spool: AlertSpool;
   readonly #side: NiSide;
+  readonly #denials: Denials;
+  readonly #reactions: Reactions;
   #watch: ControlAnswer | undefined;
   #stopping = false;
   #following: Promise<void> | undefined;
@@ -38,6 +45,8 @@ export class ControllerConsole {
   constructor(config: Config, console: NiConsoleConfig, log: Log) {
     this.#config = config;
     this.#log = log;
+    this.#reactions = new Reactions(config.policy);
+    this.#denials = new Denials(denialsFile(config.state_dir), Date.now());
     ownDirectory(console.state_dir, 0o700);
     const { spool, warning } = openSpool(`${console.state_dir}/controller.spool`, {
       alerts: console.spool.alerts,
@@ -57,7 +66,11 @@ export class ControllerConsole {
       localAddress: console.source ?? undefined,
       spool,
       log,
-      handlers: { connected: () => void this.#all() },
+      handlers: {
+        connected: () => void this.#all(),
+        alert: (ni, id, event) => void this.#react(ni, id, event),
+        order: (order) => this.#order(order),
+      },
     });
   }
 
@@ -75,6 +88,54 @@ export class ControllerConsole {
     await this.#following;
     await this.#side.stop();
     this.#spool.close();
+  }
+
+  /** What the policy's react lines say about a finding (docs/man/diaper-policy.5). */
+  async #react(ni: string, id: number, event: Readonly<Record<string, unknown>>): Promise<void> {
+    try {
+      const finding = readFinding(event);
+      if (finding === undefined) return;
+      const reaction = reactionTo(finding, await this.#reactions.rules());
+      if (reaction === undefined) return;
+      const { rule, host } = reaction;
+      const now = Date.now();
+      const until = now + rule.lifetime * 1000;
+      const why = `${finding.scanner} at ${ni}: ${finding.signature} (alert ${id})`;
+      const what = `no pinholes for ${host.text} until ${new Date(until).toISOString()}: ${why}`;
+      const where = `${rule.file}:${rule.line}`;
+      if (rule.dryRun) return this.#log("info", `${where} would react: ${what}`);
+      // A host that goes on is told of once, and kept out for as long as was said.
+      if ((this.#denials.until(host) ?? 0) >= until - rule.lifetime * 500) return;
+      this.#denials.add({ host, until, id: `react-${rule.id ?? rule.line}`, why }, now);
+      await this.#reload();
+      this.#log("warning", `${where} reacts: ${what}`);
+    } catch (error) {
+      this.#log("error", `an alert of ${ni} was not reacted to: ${(error as Error).message}`);
+    }
+  }
+
+  async #order(order: ContainmentOrder): Promise<Outcome> {
+    const host = parseIp(order.host);
+    if (host === undefined) return { ok: false, why: `${order.host} is not an address` };
+    const now = Date.now();
+    if (order.verb === "slow" || order.verb === "filter") {
+      return { ok: true, why: "" }; // at the NI; pinholes are for named hosts anyway
+    }
+    if (order.verb === "allow") {
+      if (!this.#denials.remove(order.host, now)) return { ok: true, why: "" };
+    } else {
+      const until = Date.parse(order.issued_at) + order.lifetime * 1000;
+      const why = `${order.reason} (${order.owner})`;
+      this.#denials.add({ host, until, id: "order", why }, now);
+    }
+    await this.#reload();
+    this.#log("info", `${order.verb} ${order.host}: ${order.reason} (${order.owner})`);
+    return { ok: true, why: "" };
+  }
+
+  /** Has the controller load its policy, with what is denied now. */
+  async #reload(): Promise<void> {
+    await askForOne(this.#config, { op: "reload" });
   }
 
   /** Every change, from the control socket. Whoever comes later asks for all that is there. */

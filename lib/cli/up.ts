@@ -12,6 +12,7 @@ import { configOption, readConfig } from "./config_option.ts";
 import { Daemon } from "./daemon.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { printMessage } from "./output.ts";
+import { denialsFile } from "../controller/denials.ts";
 import { loadPolicySource } from "./policy_source.ts";
 
 interface UpOptions {
@@ -40,7 +41,7 @@ does not allow is closed.`,
 
 async function up(options: UpOptions): Promise<void> {
   const { config, file } = readConfig(options.config);
-  const policy = await loadPolicySource(config.policy);
+  const policy = await loadPolicySource(config.policy, denialsFile(config.state_dir));
   if (options.check === true) {
     printMessage(`diaper: ${file} and ${config.policy} are in order`);
     return;
@@ -61,7 +62,7 @@ async function up(options: UpOptions): Promise<void> {
     },
     reloads: "policy",
     reload: async (d) =>
-      d.order({ order: "policy", policy: await loadPolicySource(config.policy) }),
+      d.order({ order: "policy", policy: await loadPolicySource(config.policy, denialsFile(config.state_dir)) }),
   });
   await daemon.run({
     config,

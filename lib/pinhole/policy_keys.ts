@@ -102,15 +102,22 @@ function readValue(key: keyof RuleKeys, value: string, keys: MutableKeys): void 
       keys[key] = readDuration(value);
       break;
     case "id":
-      if (!/^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$/.test(value)) {
-        throw new FieldError(`Bad id ${quote(value)}: 1 to 64 letters, digits and _.:-`);
-      }
-      keys.id = value;
+      keys.id = readId(value);
       break;
     case "comment":
       keys.comment = readComment(value);
       break;
   }
+}
+
+/**
+ * Reads the name of a line.
+ *
+ * @throws {FieldError} when it is none.
+ */
+export function readId(value: string): string {
+  if (/^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$/.test(value)) return value;
+  throw new FieldError(`Bad id ${quote(value)}: 1 to 64 letters, digits and _.:-`);
 }
 
 function readHours(value: string): HourWindow {
@@ -238,7 +245,12 @@ export function readDuration(value: string): number {
   return seconds;
 }
 
-function readComment(value: string): string {
+/**
+ * Reads text in quotes, or one word.
+ *
+ * @throws {FieldError} when it is none.
+ */
+export function readComment(value: string): string {
   const text = value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, "$1") : value;
   if ([...text].length > MAX_COMMENT) {
     throw new FieldError(`Comment is longer than ${MAX_COMMENT} characters`);

@@ -9,6 +9,7 @@ import { readPorts, readProtocol, readRanges } from "./policy_fields.ts";
 import { noKeys, readKey } from "./policy_keys.ts";
 import { ProblemList, readWordLines, type Word, type WordLine } from "./policy_lines.ts";
 import { FieldError, type PolicyProblem, quote } from "./policy_problem.ts";
+import { isReact, type ReactRule, readReact } from "./policy_react.ts";
 import type { PolicyRule } from "./policy_rule.ts";
 
 /** Most rules that one file can have. */
@@ -18,6 +19,8 @@ export const MAX_RULES = 100_000;
 export interface ParsedPolicy {
   /** The rules of lines without an error. */
   readonly rules: readonly PolicyRule[];
+  /** What findings of scanners do. */
+  readonly reactions: readonly ReactRule[];
   /** What is wrong, in the order of the file. */
   readonly problems: readonly PolicyProblem[];
 }
@@ -48,9 +51,15 @@ export function parsePolicy(
 ): ParsedPolicy {
   const list = new ProblemList(file);
   const rules: PolicyRule[] = [];
+  const reactions: ReactRule[] = [];
   const ids = new Map<string, number>();
   for (const line of readWordLines(input, list)) {
     if (list.full) break;
+    if (isReact(line)) {
+      const reaction = readReact(line, file, resolve, list);
+      if (reaction !== undefined) reactions.push(reaction);
+      continue;
+    }
     const rule = readRule(line, file, resolve, list);
     if (rule === undefined) continue;
     if (rules.length === MAX_RULES) {
@@ -68,14 +77,15 @@ export function parsePolicy(
     rules.push(rule);
   }
   const problems = list.problems.sort((a, b) => a.line - b.line || a.column - b.column);
-  return { rules, problems };
+  return { rules, reactions, problems };
 }
 
 /** The host names that a policy mentions, each once, so that a caller can look them up first. */
 export function policyHosts(input: string | Uint8Array): string[] {
   const names = new Set<string>();
   for (const { words } of readWordLines(input, new ProblemList(""))) {
-    for (const field of [words[4], words[6]]) {
+    const react = words[0]?.text === "react";
+    for (const field of react ? [words[2]] : [words[4], words[6]]) {
       for (const item of field?.text.split(",") ?? []) {
         const name = hostName(item);
         if (name !== undefined) names.add(name);

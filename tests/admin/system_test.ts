@@ -414,3 +414,65 @@ p = select.poll()
 for c in s: p.register(c, select.POLLERR | select.POLLHUP)
 print(len(p.poll(700)))
 `;
+
+Deno.test({
+  name: `console system: a worm behind an NI loses its pinholes, gets none, and gets them back${
+    labPossible ? "" : " (skipped: labs need root)"
+  }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await NiLab.create();
+    const { host, net } = lab;
+    await host.must("ip", ["route", "add", "198.18.0.0/16", "via", lab.netAddress]);
+    const { path, config, console, ni } = await niWithConsole(lab);
+    const [consoleKey, gateKey] = [
+      Deno.readTextFileSync(`${path}/ni.yaml`).match(/ssh-ed25519 [^"]+/)?.[0],
+      newKeyPair("gate"),
+    ];
+    Deno.writeTextFileSync(`${path}/gate_key`, gateKey.privateKey, { mode: 0o600 });
+    Deno.writeTextFileSync(
+      `${path}/peers`,
+      `gate ssh-ed25519 ${gateKey.publicKey} role=controller\n`,
+      { append: true },
+    );
+    Deno.writeTextFileSync(
+      `${path}/gate.yaml`,
+      [
+        `connect: ["${net.address(4)}:7423"]`,
+        `console_keys: ["${consoleKey}"]`,
+        `key: ${path}/gate_key`,
+        `state_dir: ${path}/gate-state`,
+        "",
+      ].join("\n"),
+      { mode: 0o600 },
+    );
+    await net.must(DIAPER_BINARY, ["console", "reload", "--config", config]);
+    const gate = await DiaperHost.up(lab.lab, host, {
+      policy: ["allow operator * * * * * *", "react codered 203.0.113.0/24 for=10m id=worm"],
+      openPorts: [],
+      settings: [`console: ${path}/gate.yaml`],
+    });
+    await console.waitForLine(/gate is there/, 30_000);
+    const open = (port: number) =>
+      host.run(DIAPER_BINARY, [
+        ...["pinhole", "open", "--proto", "tcp", "--source", "198.51.100.2", "--ttl", "600s"],
+        ...["--destination", `${lab.hostAddress}:${port}`, "--config", gate.config],
+      ]);
+    assert.equal((await open(50_000)).code, 0);
+    await host.must("python3", ["-c", WORM]);
+    await gate.daemon.waitForLine(/site\.policy:2 reacts: no pinholes for 203\.0\.113\.1 until/);
+    const refused = await open(50_001);
+    assert.deepEqual([refused.code, /react-worm|codered/.test(refused.stderr)], [5, true]);
+    const list = await host.must(DIAPER_BINARY, [
+      ...["pinhole", "list", "--json", "--config", gate.config],
+    ]);
+    assert.equal(list.trim(), "", "the open one was closed");
+    await net.must(DIAPER_BINARY, [
+      ...["allow", lab.hostAddress, "--why", "cleaned", "--config", config],
+    ]);
+    await gate.daemon.waitForLine(/allow 203\.0\.113\.1: cleaned/);
+    assert.equal((await open(50_002)).code, 0);
+    assert.equal((await ni.stop()).code, 0);
+    assert.equal((await console.stop()).code, 0);
+  },
+});

@@ -66,8 +66,8 @@ Deno.test("blank lines, comments, a missing last newline and an empty file are f
     "f",
   );
   assert.deepEqual([rules.length, problems.length, rules[0]?.line], [1, 0, 5]);
-  assert.deepEqual(parsePolicy("", "f"), { rules: [], problems: [] });
-  assert.deepEqual(parsePolicy(new Uint8Array(), "f"), { rules: [], problems: [] });
+  assert.deepEqual(parsePolicy("", "f"), { rules: [], reactions: [], problems: [] });
+  assert.deepEqual(parsePolicy(new Uint8Array(), "f"), { rules: [], reactions: [], problems: [] });
 });
 
 Deno.test("a date lasts to its end, in local time", () => {
@@ -300,10 +300,10 @@ Deno.test("reading never throws, whatever the bytes", () => {
     });
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array({ maxLength: 400 }), flipped), (bytes) => {
-      const { rules, problems } = parsePolicy(bytes, "f");
+      const parsed = parsePolicy(bytes, "f");
       // Text and bytes are read alike where the bytes are text.
       const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
-      if (!text.includes("\ufffd")) assert.deepEqual(parsePolicy(text, "f"), { rules, problems });
+      if (!text.includes("\ufffd")) assert.deepEqual(parsePolicy(text, "f"), parsed);
     }),
     { numRuns: 1000 },
   );
