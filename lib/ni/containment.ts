@@ -134,7 +134,8 @@ export class ContainedHosts {
     const host = parseIp(text.host);
     if (host === undefined) return `${text.host} is not an address`;
     if (text.verb === "allow") {
-      return this.clear(host) ? undefined : `${text.host} is not contained here`;
+      this.clear(host); // to let go who is free is done
+      return undefined;
     }
     const destinations = (text.destinations ?? []).map(parsePrefix);
     if (destinations.includes(undefined)) return "a destination is not a prefix";
