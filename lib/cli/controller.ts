@@ -119,7 +119,10 @@ async function serve(options: ControllerOptions): Promise<void> {
     },
     reloads: "policy and keys",
     reload: async (d) => {
-      const [source, known] = [await loadPolicySource(config.policy, denialsFile(config.state_dir)), readKeys(config)];
+      const [source, known] = [
+        await loadPolicySource(config.policy, denialsFile(config.state_dir)),
+        readKeys(config),
+      ];
       server?.setKeys(known);
       d.order({ order: "delegates", delegates: known.map((k) => k.delegate) });
       d.order({ order: "policy", policy: source });

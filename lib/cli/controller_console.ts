@@ -12,7 +12,7 @@ import type { Config } from "../controller/config.ts";
 import { Denials, denialsFile } from "../controller/denials.ts";
 import { parseIp } from "../net/ip.ts";
 import { reactionTo } from "../pinhole/policy.ts";
-import { readFinding, Reactions } from "./reactions.ts";
+import { Reactions, readFinding } from "./reactions.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
 import { VERSION } from "../sys/runtime.ts";
 import { askDaemon, askForOne, type ControlAnswer } from "./control_client.ts";

@@ -62,7 +62,10 @@ async function up(options: UpOptions): Promise<void> {
     },
     reloads: "policy",
     reload: async (d) =>
-      d.order({ order: "policy", policy: await loadPolicySource(config.policy, denialsFile(config.state_dir)) }),
+      d.order({
+        order: "policy",
+        policy: await loadPolicySource(config.policy, denialsFile(config.state_dir)),
+      }),
   });
   await daemon.run({
     config,

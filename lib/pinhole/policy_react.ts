@@ -100,9 +100,10 @@ export function readReact(
     return undefined;
   };
   if (count !== 3) {
-    const message = `A react line has 2 fields before its keys, scanners and host range: this one has ${
-      count - 1
-    }`;
+    const message =
+      `A react line has 2 fields before its keys, scanners and host range: this one has ${
+        count - 1
+      }`;
     return refuse(words[Math.min(count, 3)]?.index ?? words[0]?.index ?? 0, message);
   }
   const scanners = read(words[1], (text) => readNames(text, "scanner"));
