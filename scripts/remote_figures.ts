@@ -12,7 +12,7 @@ await writeFigures({
   file: "docs/evaluation/controller.md",
   title: "Speed of a controller, and how soon another takes over",
   script: "scripts/remote_figures.ts",
-  benches: ["remote", "queue", "policy", "failover"],
+  benches: ["remote", "queue", "failover"],
   words:
     `Broker, controller and outside host are network namespaces of one machine, so that the network
 takes no time; what is measured is authentication, authorization, ledger and trail. Failover: of

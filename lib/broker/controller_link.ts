@@ -63,6 +63,8 @@ export class ControllerLink {
   #stopping = false;
   #wake: (() => void) | undefined;
   readonly #attempts = new Set<Attempt>();
+  /** What becomes of attempts, by the names of controllers. */
+  readonly #pending = new Map<string, Promise<{ name: string; result: Way | string }>>();
   /** The last failure of each controller, so that the same is said once. */
   readonly #said = new Map<string, string>();
   /** The controller to begin with. */
@@ -107,30 +109,41 @@ export class ControllerLink {
   /** The first controller that serves, all of them tried once; undefined when none does. */
   async #first(): Promise<Way | undefined> {
     const { controllers } = this.#options;
-    const pending = new Map<Attempt, Promise<{ attempt: Attempt; result: Way | string }>>();
     let found: Way | undefined;
     for (let tried = 0; found === undefined && !this.#stopping;) {
-      if (tried < controllers.length) {
+      const last = tried === controllers.length;
+      if (!last) {
         const address = controllers[(this.#next + tried++) % controllers.length];
-        const attempt = this.#attempt(address as ControllerAddress);
-        pending.set(attempt, attempt.result.then((result) => ({ attempt, result })));
-      } else if (pending.size === 0) break;
-      const settled = await within(
-        Promise.race(pending.values()),
-        tried < controllers.length ? STAGGER_MS : undefined,
-      );
-      if (settled === undefined) continue;
-      pending.delete(settled.attempt);
-      if (typeof settled.result === "string") this.#say(settled.attempt.name, settled.result);
-      else found = settled.result;
+        this.#try(address as ControllerAddress);
+      } else if (this.#pending.size === 0) break;
+      const settled = await within(Promise.race(this.#pending.values()), STAGGER_MS);
+      if (settled === undefined) {
+        // One that is cut off may still come; meanwhile another may have begun to serve.
+        if (last) break;
+        continue;
+      }
+      const { name, result } = settled;
+      this.#pending.delete(name);
+      if (typeof result === "string") this.#say(name, result);
+      else found = result;
     }
-    for (const attempt of pending.keys()) attempt.end();
+    if (found === undefined) return undefined;
+    this.#pending.clear();
+    for (const attempt of this.#attempts) if (attempt.name !== found.name) attempt.end();
     // After this one the next is tried first.
-    const at = controllers.findIndex((c) => controllerName(c) === found?.name);
+    const at = controllers.findIndex((c) => controllerName(c) === found.name);
     this.#next = (at + 1) % controllers.length;
     if (!this.#stopping) return found;
-    found?.end();
+    found.end();
     return undefined;
+  }
+
+  /** Begins an attempt, unless one is under way. */
+  #try(address: ControllerAddress): void {
+    const name = controllerName(address);
+    if (this.#pending.has(name)) return;
+    const attempt = this.#attempt(address);
+    this.#pending.set(name, attempt.result.then((result) => ({ name, result })));
   }
 
   #say(name: string, why: string): void {
