@@ -1,5 +1,5 @@
 /*
- * Passes datagrams on to a server after a delay, and its answers back at once: a server that is far away.
+ * Passes DNS queries on to a server after a delay, and its answers back at once: a server that is far away.
  * Usage: delay PORT SERVER-PORT MICROSECONDS (both on loopback)
  */
 #define _GNU_SOURCE
@@ -36,7 +36,9 @@ static void fail(const char *what) {
 
 int main(int argc, char **argv) {
 	static struct datagram queue[WAITING];
-	struct sockaddr_in here = {.sin_family = AF_INET}, there = {.sin_family = AF_INET}, client = {0};
+	struct sockaddr_in here = {.sin_family = AF_INET}, there = {.sin_family = AF_INET};
+	/* Who asked, by the query's identification: the first two bytes. */
+	static struct sockaddr_in clients[65536];
 	size_t first = 0, last = 0;
 	if (argc != 4) {
 		fprintf(stderr, "usage: %s PORT SERVER-PORT MICROSECONDS\n", argv[0]);
@@ -64,9 +66,11 @@ int main(int argc, char **argv) {
 			fail("ppoll");
 		if (fds[0].revents && last - first < WAITING) {
 			struct datagram *d = &queue[last % WAITING];
+			struct sockaddr_in client;
 			socklen_t length = sizeof client;
 			ssize_t n = recvfrom(in, d->data, SIZE, 0, (struct sockaddr *)&client, &length);
-			if (n >= 0) {
+			if (n >= 2) {
+				clients[(unsigned char)d->data[0] << 8 | (unsigned char)d->data[1]] = client;
 				d->due = now() + delay;
 				d->length = (size_t)n;
 				last++;
@@ -75,8 +79,11 @@ int main(int argc, char **argv) {
 		if (fds[1].revents) {
 			char data[SIZE];
 			ssize_t n = recv(out, data, SIZE, 0);
-			if (n >= 0 && client.sin_port != 0)
-				sendto(in, data, (size_t)n, 0, (struct sockaddr *)&client, sizeof client);
+			if (n < 2)
+				continue;
+			struct sockaddr_in *client = &clients[(unsigned char)data[0] << 8 | (unsigned char)data[1]];
+			if (client->sin_port != 0)
+				sendto(in, data, (size_t)n, 0, (struct sockaddr *)client, sizeof *client);
 		}
 		for (t = now(); first != last && queue[first % WAITING].due <= t; first++)
 			if (send(out, queue[first % WAITING].data, queue[first % WAITING].length, 0) < 0)
