@@ -83,7 +83,11 @@ async function measure(): Promise<{ gigabits: number; rtt: number }> {
   const ping = await lab.host.must("ping", ["-q", "-f", "-c", String(PINGS), lab.netAddress]);
   const rtt = Number(/= [\d.]+\/([\d.]+)\//.exec(ping)?.[1]) * 1000;
   const text = await lab.host.must("iperf3", ["-c", lab.netAddress, "-t", String(SECONDS), "-J"]);
-  const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
+  const { end, error } = JSON.parse(text) as {
+    end: { sum_received?: { bits_per_second: number } };
+    error?: string;
+  };
+  if (end.sum_received === undefined) throw new Error(`iperf3: ${error}`);
   return { gigabits: end.sum_received.bits_per_second / 1e9, rtt };
 }
 
