@@ -7,12 +7,13 @@
 import { createDebug } from "../../drivers/debug.ts";
 import { loadPolicySource } from "../../lib/cli/policy_source.ts";
 import { loadConfig } from "../../lib/controller/config.ts";
+import { denialsFile } from "../../lib/controller/denials.ts";
 import { Perimeter } from "../../lib/controller/perimeter.ts";
 
 const { config } = loadConfig(Deno.args[0]);
 const perimeter = new Perimeter({
   config,
-  policy: await loadPolicySource(config.policy),
+  policy: await loadPolicySource(config.policy, denialsFile(config.state_dir)),
   enforcer: createDebug(),
   controlGid: undefined,
   log: (level, text) => Deno.stderr.writeSync(new TextEncoder().encode(`${level}: ${text}\n`)),
