@@ -1,6 +1,6 @@
 /**
- * Runs test files with `deno test`, as many runners side by side as there are processors: most tests wait for a
- * program, a device or the kernel, and one runner would leave a processor idle.
+ * Runs test files with `deno test`, several runners side by side: most tests wait for a program, a device or the
+ * kernel, and one runner would leave processors idle.
  *
  * @module
  */
@@ -81,7 +81,8 @@ async function runPortion(
  */
 export async function runTests(
   paths: readonly string[],
-  runners: number = navigator.hardwareConcurrency,
+  // One more than there are processors: most tests wait for something else most of the time.
+  runners: number = navigator.hardwareConcurrency + 1,
 ): Promise<TestResult> {
   await Deno.remove(REPORTS, { recursive: true }).catch((error: unknown) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

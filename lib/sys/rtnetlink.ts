@@ -207,7 +207,7 @@ export function stopDropping(index: number): boolean {
     }) || undone;
   }
   if (undone && [INGRESS, EGRESS].every((parent) => !hasFilters(index, parent))) {
-    stopForwarding(index);
+    removeClsact(index);
   }
   return undone;
 }
@@ -239,6 +239,15 @@ function addClsact(index: number): void {
       CLSACT,
       0,
     );
+    writer.string(TCA.KIND, "clsact");
+    writer.end();
+  });
+}
+
+/** Takes traffic control away where no filter is left. */
+function removeClsact(index: number): void {
+  attempt("take traffic control away", ENOENT, (writer, sequence) => {
+    begin(writer, RTM.DELQDISC, 0, sequence, index, CLSACT_HANDLE, CLSACT, 0);
     writer.string(TCA.KIND, "clsact");
     writer.end();
   });

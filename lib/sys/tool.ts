@@ -126,6 +126,7 @@ function missing(program: string, error: unknown): unknown {
 /** The input of a program. One that ends before it has read all is no error here: its exit code tells. */
 class ToolInput {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #broken = false;
 
   constructor(stdin: WritableStream<Uint8Array>) {
     this.#writer = stdin.getWriter();
@@ -144,7 +145,9 @@ class ToolInput {
     try {
       await run();
     } catch (error) {
-      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+      if (!(error instanceof Deno.errors.BrokenPipe) && !this.#broken) throw error;
+      // Whatever is still written meets a stream that is closed, which is no news.
+      this.#broken = true;
     }
   }
 }

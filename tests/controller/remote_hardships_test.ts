@@ -103,7 +103,8 @@ Deno.test({
         clock = lab.path("clock");
         writeFileSync(clock, "+0d");
         const command = lab.path("diaper-with-clock");
-        const settings = `FAKETIME_TIMESTAMP_FILE=${clock} FAKETIME_NO_CACHE=1 ` +
+        const settings =
+          `FAKETIME_TIMESTAMP_FILE=${clock} FAKETIME_NO_CACHE=1 FAKETIME_DISABLE_SHM=1 ` +
           "DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1";
         // From its source: the binary's launcher keeps LD_PRELOAD away from its own runtime.
         const run = `${Deno.execPath()} run --quiet --no-check --cached-only --allow-all ` +
