@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { libc } from "../sys/libc.ts";
+import { LineReader } from "../sys/line_reader.ts";
 import type { PolicySource } from "./authorization.ts";
 import type { Config } from "./config.ts";
 
@@ -55,25 +55,16 @@ export type News =
 
 /** Reads the main thread's orders from its descriptor, whatever pieces they come in. */
 export class OrderReader {
-  readonly #fd: number;
-  readonly #buffer = new Uint8Array(65_536);
-  readonly #decoder = new TextDecoder();
-  #text = "";
+  readonly #lines: LineReader;
 
   constructor(fd: number) {
-    this.#fd = fd;
+    this.#lines = new LineReader(fd);
   }
 
   /** The orders that have come. */
   read(): LaterOrder[] {
-    const n = libc.read(this.#fd, this.#buffer, this.#buffer.length);
-    if (n < 0) return [];
     // The main thread is gone, and with it whoever could order anything else.
-    if (n === 0) return [{ order: "stop" }];
-    this.#text += this.#decoder.decode(this.#buffer.subarray(0, n), { stream: true });
-    const lines = this.#text.split("\n");
-    this.#text = lines.pop() ?? "";
-    return lines.map((line) => JSON.parse(line) as LaterOrder);
+    return this.#lines.read()?.map((line) => JSON.parse(line) as LaterOrder) ?? [{ order: "stop" }];
   }
 }
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { libc } from "../sys/libc.ts";
+import { LineReader } from "../sys/line_reader.ts";
 import type { InlineSettings } from "./inline.ts";
 
 /** What the main thread wants. */
@@ -53,24 +53,15 @@ export function readOrderLine(line: string): NiOrderLine {
 
 /** Reads orders, whatever pieces they come in. */
 export class NiOrderReader {
-  readonly #fd: number;
-  readonly #buffer = new Uint8Array(65_536);
-  readonly #decoder = new TextDecoder();
-  #text = "";
+  readonly #lines: LineReader;
 
   constructor(fd: number) {
-    this.#fd = fd;
+    this.#lines = new LineReader(fd);
   }
 
   /** The orders that have come. */
   read(): NiOrderLine[] {
-    const n = libc.read(this.#fd, this.#buffer, this.#buffer.length);
-    if (n < 0) return [];
     // The main thread is gone, and with it whoever could order anything else.
-    if (n === 0) return [{ order: "stop" }];
-    this.#text += this.#decoder.decode(this.#buffer.subarray(0, n), { stream: true });
-    const lines = this.#text.split("\n");
-    this.#text = lines.pop() ?? "";
-    return lines.map(readOrderLine);
+    return this.#lines.read()?.map(readOrderLine) ?? [{ order: "stop" }];
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { removeIfThere } from "../../lib/sys/files.ts";
 import type { Host } from "./host.ts";
 import { MAIL_PASSWORD, MAIL_USER } from "./mail_servers.ts";
 
@@ -50,7 +51,7 @@ function curl(scheme: "pop3" | "imap", address: (number: number) => string): Fet
       ]);
       // The number behind the last one does not exist.
       if (code === 0) continue;
-      await Deno.remove(file).catch(() => undefined);
+      removeIfThere(file);
       return filesIn(directory);
     }
   };
