@@ -4,15 +4,8 @@
  *
  * @module
  */
-import {
-  type Exchange,
-  type ExchangeEvents,
-  type ExchangeOptions,
-  Lines,
-  LONGEST_LINE,
-  type MessageInfo,
-  type Side,
-} from "./exchange.ts";
+import { Lines, LONGEST_LINE, type MessageInfo, type Side } from "./exchange.ts";
+import { Dialogue } from "./dialogue.ts";
 
 /** Bytes of a command or response that are kept, over all its lines. */
 const LONGEST_TEXT = 2 * LONGEST_LINE;
@@ -32,10 +25,8 @@ interface Stream {
 }
 
 /** A connection. */
-export class Imap implements Exchange {
-  readonly protocol = "imap";
-  readonly #events: ExchangeEvents;
-  readonly #options: ExchangeOptions;
+export class Imap extends Dialogue {
+  override readonly protocol = "imap";
   readonly #client: Stream = { lines: new Lines(), text: "", left: 0, literal: undefined };
   readonly #server: Stream = { lines: new Lines(), text: "", left: 0, literal: undefined };
   /** How the client's bytes are to be read: `asks` waits for leave to send a literal. */
@@ -48,39 +39,21 @@ export class Imap implements Exchange {
   #mailbox = 0;
   /** What sizes of pieces were asked for, by section and place. */
   #pieces = new Map<string, number>();
-  #opaque = false;
-  #stop = false;
 
-  /** @param events what is told. */
-  constructor(events: ExchangeEvents, options: ExchangeOptions) {
-    this.#events = events;
-    this.#options = options;
-  }
-
-  /** As {@link Exchange.take}. */
-  take(side: Side, data: Uint8Array, start: number, end: number, offset: number): number {
-    let at = start;
-    while (at < end) {
-      if (this.#opaque) {
-        this.#events.pass(side, offset + end - start);
-        return end;
-      }
-      const before = at;
-      at = this.#step(side, data, at, end, offset + at - start);
-      if (at === before || this.#stop) break;
-    }
-    this.#stop = false;
-    return at;
-  }
-
-  #step(side: Side, data: Uint8Array, start: number, end: number, offset: number): number {
+  protected override step(
+    side: Side,
+    data: Uint8Array,
+    start: number,
+    end: number,
+    offset: number,
+  ): number {
     const stream = side === "client" ? this.#client : this.#server;
     if (side === "client" && (this.#state === "asks" || this.#state === "answer")) return start;
     if (stream.left > 0) return this.#literalBytes(stream, side, data, start, end, offset);
     const { lines } = stream;
     const stop = lines.take(data, start, end, offset);
     if (!lines.done) {
-      if (lines.end - lines.start > LONGEST_LINE) this.#events.pass(side, lines.end);
+      if (lines.end - lines.start > LONGEST_LINE) this.events.pass(side, lines.end);
       return stop;
     }
     if (side === "client") this.#clientLine(lines);
@@ -99,26 +72,26 @@ export class Imap implements Exchange {
     const stop = Math.min(end, start + stream.left);
     stream.left -= stop - start;
     const stopOffset = offset + stop - start;
-    if (stream.literal === undefined) this.#events.pass(side, stopOffset);
+    if (stream.literal === undefined) this.events.pass(side, stopOffset);
     else {
-      this.#events.content(data, start, stop, offset);
-      if (stream.left === 0) this.#stop = !this.#events.finished(stopOffset);
+      this.events.content(data, start, stop, offset);
+      if (stream.left === 0) this.stop = !this.events.finished(stopOffset);
     }
     return stop;
   }
 
   /** A literal comes: what was before it may go on. */
   #literal(stream: Stream, side: Side, size: number, literal: Literal, offset: number): void {
-    this.#events.pass(side, offset);
+    this.events.pass(side, offset);
     stream.left = size;
     stream.literal = literal;
-    if (literal !== undefined && size > 0) this.#events.begin(literal.info, offset);
+    if (literal !== undefined && size > 0) this.events.begin(literal.info, offset);
   }
 
   #clientLine(lines: Lines): void {
     const { text: line, end } = lines;
     if (this.#state === "secret") {
-      this.#events.pass("client", end);
+      this.events.pass("client", end);
       // The client may give up with a star; the answer ends it in any case.
       return;
     }
@@ -135,11 +108,11 @@ export class Imap implements Exchange {
       this.#asked = { size, literal };
       this.#tag = text.split(" ", 1)[0] ?? "";
       this.#state = "asks";
-      this.#events.pass("client", end);
+      this.events.pass("client", end);
       return;
     }
     stream.text = "";
-    this.#events.pass("client", end);
+    this.events.pass("client", end);
     this.#command(text);
   }
 
@@ -186,7 +159,7 @@ export class Imap implements Exchange {
     const text = stream.text + line;
     const found = /~?\{(\d{1,15})\}$/.exec(line);
     this.#quoted(text, line, start);
-    if (this.#options.strip) this.#strip(line, start);
+    if (this.options.strip) this.#strip(line, start);
     if (found !== null) {
       const literal = this.#fetched(text.slice(0, text.length - found[0].length), Number(found[1]));
       if (text.length < LONGEST_TEXT) {
@@ -195,7 +168,7 @@ export class Imap implements Exchange {
       return this.#literal(stream, "server", Number(found[1]), literal, end);
     }
     stream.text = "";
-    this.#events.pass("server", end);
+    this.events.pass("server", end);
     if (isFirst) this.#answer(line);
   }
 
@@ -239,11 +212,11 @@ export class Imap implements Exchange {
       const literal = this.#fetched(text.slice(0, at - 1), value.length);
       if (literal === undefined) continue;
       const offset = start + at - shift;
-      this.#events.pass("server", offset);
-      this.#events.begin(literal.info, offset);
+      this.events.pass("server", offset);
+      this.events.begin(literal.info, offset);
       const bytes = Uint8Array.from(value, (letter) => letter.charCodeAt(0) & 255);
-      this.#events.content(bytes, 0, bytes.length, offset);
-      this.#stop = !this.#events.finished(offset + bytes.length) || this.#stop;
+      this.events.content(bytes, 0, bytes.length, offset);
+      this.stop = !this.events.finished(offset + bytes.length) || this.stop;
     }
   }
 
@@ -251,7 +224,7 @@ export class Imap implements Exchange {
     if (!/^\* (CAPABILITY|OK \[CAPABILITY)|^\S+ OK \[CAPABILITY/i.test(line)) return;
     const until = line.indexOf("]") === -1 ? line.length : line.indexOf("]");
     for (const found of line.slice(0, until).matchAll(/ (STARTTLS|COMPRESS=\S+)(?= |$)/gi)) {
-      this.#events.strip("server", start + found.index, found[0].length, false);
+      this.events.strip("server", start + found.index, found[0].length, false);
     }
   }
 
@@ -269,7 +242,7 @@ export class Imap implements Exchange {
     this.#state = "command";
     this.#client.text = "";
     if (state !== "answer" || status?.toUpperCase() !== "OK") return;
-    this.#opaque = true;
-    this.#events.opaque(verb);
+    this.opaque = true;
+    this.events.opaque(verb);
   }
 }

@@ -3,15 +3,8 @@
  *
  * @module
  */
-import {
-  DotReader,
-  type Exchange,
-  type ExchangeEvents,
-  type ExchangeOptions,
-  Lines,
-  LONGEST_LINE,
-  type Side,
-} from "./exchange.ts";
+import { DotReader, Lines, LONGEST_LINE, type Side } from "./exchange.ts";
+import { Dialogue } from "./dialogue.ts";
 
 const MOST_PENDING = 1000;
 
@@ -21,10 +14,8 @@ interface Command {
 }
 
 /** A connection. */
-export class Pop3 implements Exchange {
-  readonly protocol = "pop3";
-  readonly #events: ExchangeEvents;
-  readonly #options: ExchangeOptions;
+export class Pop3 extends Dialogue {
+  override readonly protocol = "pop3";
   readonly #client = new Lines();
   readonly #server = new Lines();
   readonly #dots = new DotReader();
@@ -34,32 +25,17 @@ export class Pop3 implements Exchange {
   /** What the server is sending. */
   #sending: "answer" | "list" | "message" = "answer";
   #list = "";
-  #opaque = false;
-  #stop = false;
 
-  /** @param events what is told. */
-  constructor(events: ExchangeEvents, options: ExchangeOptions) {
-    this.#events = events;
-    this.#options = options;
-  }
-
-  /** As {@link Exchange.take}. */
-  take(side: Side, data: Uint8Array, start: number, end: number, offset: number): number {
-    let at = start;
-    while (at < end) {
-      if (this.#opaque) {
-        this.#events.pass(side, offset + end - start);
-        return end;
-      }
-      const before = at;
-      const here = offset + at - start;
-      at = side === "server"
-        ? this.#takeServer(data, at, end, here)
-        : this.#takeClient(data, at, end, here);
-      if (at === before || this.#stop) break;
-    }
-    this.#stop = false;
-    return at;
+  protected override step(
+    side: Side,
+    data: Uint8Array,
+    start: number,
+    end: number,
+    offset: number,
+  ): number {
+    return side === "server"
+      ? this.#takeServer(data, start, end, offset)
+      : this.#takeClient(data, start, end, offset);
   }
 
   #takeClient(data: Uint8Array, start: number, end: number, offset: number): number {
@@ -67,10 +43,10 @@ export class Pop3 implements Exchange {
     const stop = this.#client.take(data, start, end, offset);
     const { text, end: lineEnd, done } = this.#client;
     if (!done) {
-      if (lineEnd - this.#client.start > LONGEST_LINE) this.#events.pass("client", lineEnd);
+      if (lineEnd - this.#client.start > LONGEST_LINE) this.events.pass("client", lineEnd);
       return stop;
     }
-    this.#events.pass("client", lineEnd);
+    this.events.pass("client", lineEnd);
     if (this.#state === "secret") {
       this.#state = "answer";
       return stop;
@@ -78,7 +54,7 @@ export class Pop3 implements Exchange {
     const [verb = "", ...rest] = text.trim().split(/\s+/);
     const command = { verb: verb.toUpperCase(), argument: rest.length > 0 };
     if (this.#pending.length < MOST_PENDING) this.#pending.push(command);
-    else this.#events.odd("too many commands without an answer", false);
+    else this.events.odd("too many commands without an answer", false);
     if (command.verb === "STLS" || (command.verb === "AUTH" && command.argument)) {
       this.#state = "answer";
     }
@@ -87,26 +63,26 @@ export class Pop3 implements Exchange {
 
   #takeServer(data: Uint8Array, start: number, end: number, offset: number): number {
     if (this.#sending === "message") {
-      const stop = this.#dots.take(data, start, end, offset, this.#events);
+      const stop = this.#dots.take(data, start, end, offset, this.events);
       if (stop === -1) return end;
       this.#sending = "answer";
-      this.#stop = !this.#events.finished(offset + stop - start);
+      this.stop = !this.events.finished(offset + stop - start);
       return stop;
     }
     const stop = this.#server.take(data, start, end, offset);
     const { text, start: lineStart, end: lineEnd, done } = this.#server;
     if (!done) {
-      if (lineEnd - lineStart > LONGEST_LINE) this.#events.pass("server", lineEnd);
+      if (lineEnd - lineStart > LONGEST_LINE) this.events.pass("server", lineEnd);
       return stop;
     }
     if (this.#sending === "list") {
-      const strip = this.#list === "CAPA" && this.#options.strip && /^STLS\s*$/i.test(text);
-      if (strip) this.#events.strip("server", lineStart, lineEnd - lineStart, false);
-      this.#events.pass("server", lineEnd);
+      const strip = this.#list === "CAPA" && this.options.strip && /^STLS\s*$/i.test(text);
+      if (strip) this.events.strip("server", lineStart, lineEnd - lineStart, false);
+      this.events.pass("server", lineEnd);
       if (text === ".") this.#sending = "answer";
       return stop;
     }
-    this.#events.pass("server", lineEnd);
+    this.events.pass("server", lineEnd);
     this.#answer(text, lineEnd);
     return stop;
   }
@@ -124,14 +100,14 @@ export class Pop3 implements Exchange {
     if (command === undefined || !good) return;
     switch (command.verb) {
       case "STLS":
-        this.#opaque = true;
-        this.#events.opaque("STLS");
+        this.opaque = true;
+        this.events.opaque("STLS");
         return;
       case "RETR":
       case "TOP":
         this.#sending = "message";
         this.#dots.reset();
-        this.#events.begin({ side: "server", form: "whole", fixed: false }, end);
+        this.events.begin({ side: "server", form: "whole", fixed: false }, end);
         return;
       case "LIST":
       case "UIDL":

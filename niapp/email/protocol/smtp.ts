@@ -6,15 +6,8 @@
  *
  * @module
  */
-import {
-  DotReader,
-  type Exchange,
-  type ExchangeEvents,
-  type ExchangeOptions,
-  Lines,
-  LONGEST_LINE,
-  type Side,
-} from "./exchange.ts";
+import { DotReader, Lines, LONGEST_LINE, type Side } from "./exchange.ts";
+import { Dialogue } from "./dialogue.ts";
 
 type Client = "command" | "answer" | "data" | "chunk" | "secret";
 
@@ -23,10 +16,8 @@ const MOST_RECIPIENTS = 100;
 const MOST_PENDING = 1000;
 
 /** A connection. */
-export class Smtp implements Exchange {
-  readonly protocol = "smtp";
-  readonly #events: ExchangeEvents;
-  readonly #options: ExchangeOptions;
+export class Smtp extends Dialogue {
+  override readonly protocol = "smtp";
   readonly #client = new Lines();
   readonly #server = new Lines();
   readonly #dots = new DotReader();
@@ -39,42 +30,25 @@ export class Smtp implements Exchange {
   #left = 0;
   #last = false;
   #inMessage = false;
-  #opaque = false;
 
-  /** @param events what is told. */
-  constructor(events: ExchangeEvents, options: ExchangeOptions) {
-    this.#events = events;
-    this.#options = options;
+  protected override step(
+    side: Side,
+    data: Uint8Array,
+    start: number,
+    end: number,
+    offset: number,
+  ): number {
+    return side === "server"
+      ? this.#takeServer(data, start, end, offset)
+      : this.#takeClient(data, start, end, offset);
   }
-
-  /** As {@link Exchange.take}. */
-  take(side: Side, data: Uint8Array, start: number, end: number, offset: number): number {
-    let at = start;
-    while (at < end) {
-      if (this.#opaque) {
-        this.#events.pass(side, offset + end - start);
-        return end;
-      }
-      const before = at;
-      const here = offset + at - start;
-      at = side === "server"
-        ? this.#takeServer(data, at, end, here)
-        : this.#takeClient(data, at, end, here);
-      if (at === before || this.#stop) break;
-    }
-    this.#stop = false;
-    return at;
-  }
-
-  /** Nothing more of this side is to be taken now. */
-  #stop = false;
 
   #takeClient(data: Uint8Array, start: number, end: number, offset: number): number {
     switch (this.#state) {
       case "answer":
         return start;
       case "data": {
-        const stop = this.#dots.take(data, start, end, offset, this.#events);
+        const stop = this.#dots.take(data, start, end, offset, this.events);
         if (stop === -1) return end;
         this.#state = "command";
         this.#messageEnds(offset + stop - start);
@@ -82,7 +56,7 @@ export class Smtp implements Exchange {
       }
       case "chunk": {
         const stop = Math.min(end, start + this.#left);
-        if (stop > start) this.#events.content(data, start, stop, offset);
+        if (stop > start) this.events.content(data, start, stop, offset);
         this.#left -= stop - start;
         if (this.#left === 0) this.#chunkEnds(offset + stop - start);
         return stop;
@@ -92,13 +66,13 @@ export class Smtp implements Exchange {
         const stop = this.#client.take(data, start, end, offset);
         if (!this.#client.done) {
           if (this.#client.end - this.#client.start > LONGEST_LINE) {
-            this.#events.pass("client", this.#client.end);
+            this.events.pass("client", this.#client.end);
           }
           return stop;
         }
         if (this.#state === "secret") {
           this.#state = "answer";
-          this.#events.pass("client", this.#client.end);
+          this.events.pass("client", this.#client.end);
         } else this.#command(this.#client.text, this.#client.end);
         return stop;
       }
@@ -109,12 +83,12 @@ export class Smtp implements Exchange {
     const [, word = "", rest = ""] = /^\s*([A-Za-z]+)(.*)$/s.exec(text) ?? [];
     const verb = word.toUpperCase();
     if (this.#pending.length < MOST_PENDING) this.#pending.push(verb);
-    else this.#events.odd("too many commands without an answer", false);
+    else this.events.odd("too many commands without an answer", false);
     switch (verb) {
       case "BDAT": {
         const found = /^\s+(\d{1,15})(\s+LAST)?\s*$/i.exec(rest);
         if (found === null) break; // the server refuses it too
-        if (this.#inMessage) this.#events.flush(end);
+        if (this.#inMessage) this.events.flush(end);
         else this.#begin(true, end);
         this.#left = Number(found[1]);
         this.#last = found[2] !== undefined;
@@ -142,15 +116,15 @@ export class Smtp implements Exchange {
         break;
       default:
     }
-    if (this.#inMessage) this.#events.flush(end);
-    else this.#events.pass("client", end);
+    if (this.#inMessage) this.events.flush(end);
+    else this.events.pass("client", end);
   }
 
   #begin(fixed: boolean, offset: number): void {
     if (this.#inMessage) return;
     this.#inMessage = true;
-    if (fixed) this.#events.pass("client", offset);
-    this.#events.begin(
+    if (fixed) this.events.pass("client", offset);
+    this.events.begin(
       { side: "client", form: "whole", fixed, from: this.#from, to: [...this.#to] },
       offset,
     );
@@ -159,42 +133,42 @@ export class Smtp implements Exchange {
   #chunkEnds(offset: number): void {
     this.#state = "command";
     if (this.#last) this.#messageEnds(offset);
-    else this.#events.flush(offset);
+    else this.events.flush(offset);
   }
 
   #messageEnds(offset: number): void {
     this.#inMessage = false;
     if (this.#state !== "command") this.#state = "command";
-    this.#stop = !this.#events.finished(offset);
+    this.stop = !this.events.finished(offset);
   }
 
   #abort(offset: number): void {
     if (!this.#inMessage) return;
     this.#inMessage = false;
-    this.#events.abort(offset);
+    this.events.abort(offset);
   }
 
   #takeServer(data: Uint8Array, start: number, end: number, offset: number): number {
     const stop = this.#server.take(data, start, end, offset);
     const { text, start: lineStart, end: lineEnd, done } = this.#server;
     if (!done) {
-      if (lineEnd - lineStart > LONGEST_LINE) this.#events.pass("server", lineEnd);
+      if (lineEnd - lineStart > LONGEST_LINE) this.events.pass("server", lineEnd);
       return stop;
     }
     const found = /^(\d{3})(?:([ -])(.*))?$/s.exec(text);
     const last = found !== null && found[2] !== "-";
     if (this.#pending[0] === "EHLO" && found?.[1] === "250" && this.#isStripped(found[3] ?? "")) {
-      this.#events.strip("server", lineStart, lineEnd - lineStart, last);
+      this.events.strip("server", lineStart, lineEnd - lineStart, last);
     }
-    this.#events.pass("server", lineEnd);
+    this.events.pass("server", lineEnd);
     if (last) this.#answer(Number(found[1]));
     return stop;
   }
 
   #isStripped(keyword: string): boolean {
     const word = keyword.trim().split(/\s/)[0]?.toUpperCase();
-    return (this.#options.strip && word === "STARTTLS") ||
-      (this.#options.stripChunking && word === "CHUNKING");
+    return (this.options.strip && word === "STARTTLS") ||
+      (this.options.stripChunking && word === "CHUNKING");
   }
 
   #answer(code: number): void {
@@ -213,8 +187,8 @@ export class Smtp implements Exchange {
   #decided(verb: string, code: number): void {
     this.#state = "command";
     if (verb === "STARTTLS" && code === 220) {
-      this.#opaque = true;
-      this.#events.opaque("STARTTLS");
+      this.opaque = true;
+      this.events.opaque("STARTTLS");
     } else if (verb === "AUTH" && code === 334) {
       this.#state = "secret";
       this.#pending.unshift("AUTH");
