@@ -8,6 +8,7 @@ import { z } from "zod";
 import type { Config } from "../controller/config.ts";
 import { parseIp } from "../net/ip.ts";
 import { type LearnedRequest, learnedRules, type PortRange } from "../pinhole/learn.ts";
+import { signalChild } from "../sys/child_signal.ts";
 import { parentOf } from "../sys/process_facts.ts";
 import { askDaemon, askForOne } from "./control_client.ts";
 import { printLine, printMessage } from "./output.ts";
@@ -52,13 +53,15 @@ export async function runAndLearn(program: LearnedProgram, config: Config): Prom
     stdout: "inherit",
     stderr: "inherit",
   }).spawn();
+  // Until the rules are printed: who ends the server may be a moment later than its own end.
+  using _signals = new HandedSignals(child);
   const family = new Family(child.pid);
   const seen: LearnedRequest[] = [];
   const listening = listen(watch, (r) => {
     if (family.has(r.pid ?? 0)) seen.push(r);
   });
   const looking = setInterval(() => family.look(), 20);
-  const { code } = await withSignals(child);
+  const { code } = await child.status;
   // With its answer the daemon has told of all that came before.
   await askForOne(config, { op: "status" });
   await new Promise((resolve) => setTimeout(resolve, READ_MS));
@@ -139,19 +142,24 @@ class Family {
   }
 }
 
-/** Waits for a child; what would end this process is handed on to it. */
-async function withSignals(child: Deno.ChildProcess): Promise<Deno.CommandStatus> {
-  const stop = () => child.kill("SIGTERM");
-  const nothing = () => {}; // a terminal tells the child as well
-  Deno.addSignalListener("SIGTERM", stop);
-  Deno.addSignalListener("SIGINT", nothing);
-  try {
-    return await child.status;
-  } finally {
-    Deno.removeSignalListener("SIGTERM", stop);
+/** While it lives, what would end this process is handed on to a child, also to one that has ended. */
+class HandedSignals implements Disposable {
+  readonly #stop: () => void;
+
+  constructor(child: Deno.ChildProcess) {
+    this.#stop = () => signalChild(child, "SIGTERM");
+    Deno.addSignalListener("SIGTERM", this.#stop);
+    // A terminal tells the child as well.
+    Deno.addSignalListener("SIGINT", nothing);
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSignalListener("SIGTERM", this.#stop);
     Deno.removeSignalListener("SIGINT", nothing);
   }
 }
+
+function nothing(): void {}
 
 /** From what range the kernel takes ports for those who want any. */
 function ephemeralPorts(): PortRange {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { signalChild } from "./child_signal.ts";
 
 /** What a program did. `code` is undefined when it had to be stopped because it took too long. */
 export interface ToolResult {
@@ -52,7 +53,7 @@ export class RunningTool {
     let late = false;
     const limit = setTimeout(() => {
       late = true;
-      child.kill("SIGKILL");
+      signalChild(child, "SIGKILL");
     }, this.#seconds * 1000);
     try {
       const [{ code, stdout, stderr }] = await Promise.all([
