@@ -61,8 +61,13 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   abstract readonly capabilities: EnforcerCapabilities;
   readonly #meter = new Meter();
   #connected = false;
+  #silence: string | undefined;
   /** What the last listing showed; undefined when the device's state is not known. */
   #image: DeviceImage<E> | undefined;
+
+  get silence(): string | undefined {
+    return this.#silence;
+  }
 
   async connect(): Promise<void> {
     await this.disconnect();
@@ -261,13 +266,25 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
     this.#image = undefined;
     let entries: E[];
     try {
-      entries = await this.read(what);
+      entries = await this.#heard(() => this.read(what));
     } catch (error) {
       if (!(error instanceof SessionError)) throw error;
       what = EVERYTHING; // it may have rebooted
-      entries = await this.read(what);
+      entries = await this.#heard(() => this.read(what));
     }
     return this.#keep(entries, what, before);
+  }
+
+  /** Asks the device for something, and keeps in mind whether it answered. */
+  async #heard<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      const answer = await ask();
+      this.#silence = undefined;
+      return answer;
+    } catch (error) {
+      if (error instanceof EnforcerError) this.#silence = error.message;
+      throw error;
+    }
   }
 
   /** Takes a listing of some families as what is there. */
@@ -380,6 +397,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
       if (!(error instanceof EnforcerError)) throw error;
       general = error.message;
       lost = error instanceof SessionError;
+      if (lost) this.#silence = general;
     }
     let image: DeviceImage<E>;
     try {

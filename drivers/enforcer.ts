@@ -111,6 +111,11 @@ export interface Enforcer {
    */
   intact?(): boolean;
   /**
+   * Why nothing is heard of it, known while a call is still under way and tries again; undefined while it
+   * answers. Absent where nothing far away has to answer.
+   */
+  readonly silence?: string | undefined;
+  /**
    * How many entries of ours it holds, where that is much quicker to tell than {@link list}; entries whose
    * lease has just ended may be counted. Undefined, or absent, where it is not.
    */

@@ -33,7 +33,7 @@ const CONNECT_MS = 2000;
 const STAGGER_MS = 250;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5000;
-/** Longest pause just after a connection that lasted, while another controller may be taking over. */
+/** Longest pause at the beginning, and after a connection that lasted: a controller may be taking over. */
 const SHORT_PAUSE_MS = 200;
 const SHORT_FOR_MS = 15_000;
 /** A connection that lasted so long was a good one. */
@@ -77,7 +77,8 @@ export class ControllerLink {
   /** Connects again and again until {@link stop}. */
   async run(): Promise<void> {
     let failures = 0;
-    let lostAt = -Infinity;
+    // Who has just begun is like one that has just lost a controller: hosts start when sites do.
+    let lostAt = performance.now();
     while (!this.#stopping) {
       const since = performance.now();
       const way = await this.#first();

@@ -107,9 +107,9 @@ export class Execution {
     this.#lease = lease;
   }
 
-  /** Why the enforcer's last batch failed as a whole; undefined while it works. */
+  /** Why the enforcer's last batch failed as a whole, or its driver waits in vain; undefined while it works. */
   get enforcerFailed(): string | undefined {
-    return this.#enforcerFailed;
+    return this.#enforcerFailed ?? this.#enforcer.silence;
   }
 
   /** Something waits for {@link flush}. */

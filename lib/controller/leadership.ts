@@ -338,6 +338,10 @@ export class FencedEnforcer implements Enforcer {
     this.#leadership = leadership;
   }
 
+  get silence(): string | undefined {
+    return this.#inner.silence;
+  }
+
   connect(): Promise<void> {
     this.#mustLead();
     return this.#inner.connect();

@@ -119,6 +119,10 @@ export class SeveralEnforcers implements Enforcer {
     }
   }
 
+  get silence(): string | undefined {
+    return this.#segments.map((s) => s.enforcer.silence).find((why) => why !== undefined);
+  }
+
   intact(): boolean {
     return this.#segments.every((s) => s.enforcer.intact?.() !== false);
   }

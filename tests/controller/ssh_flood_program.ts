@@ -45,7 +45,9 @@ for (let n = 0; n < Number(total); n += 500) {
 await under.promise;
 
 const latency: number[] = [];
-for (let n = 0; n < Number(asks); n++) {
+// What is answered after the flood says nothing about it.
+const flooding = () => Number(total) === 0 || answered < Number(total);
+for (let n = 0; n < Number(asks) && flooding(); n++) {
   const since = performance.now();
   const verdict = other.answer("verdict", `${OTHER}.${n}`);
   other.say(openRequest(OTHER, n, { source, destination }));
