@@ -129,6 +129,10 @@ export class CliAclEnforcer extends DeviceEnforcer<AclEntry> {
     return this.#link.alive;
   }
 
+  protected override unheard(): string | undefined {
+    return this.#link.silence;
+  }
+
   protected disconnect(): Promise<void> {
     return this.#link.close();
   }

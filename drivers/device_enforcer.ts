@@ -66,7 +66,7 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   #image: DeviceImage<E> | undefined;
 
   get silence(): string | undefined {
-    return this.#silence;
+    return this.#silence ?? this.unheard();
   }
 
   async connect(): Promise<void> {
@@ -198,6 +198,10 @@ export abstract class DeviceEnforcer<E extends DeviceEntry> implements Enforcer 
   protected abstract begin(): Promise<void>;
   /** False when the session is lost: then the device may have rebooted. */
   protected abstract alive(): boolean;
+  /** That the device says nothing though an answer is waited for, where a session can tell. */
+  protected unheard(): string | undefined {
+    return undefined;
+  }
   /** Ends the session. */
   protected abstract disconnect(): Promise<void>;
   /** Lists our ACLs. Opens a new session when there is none that works. */

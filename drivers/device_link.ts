@@ -69,6 +69,11 @@ export class DeviceLink {
     return this.#session !== undefined && this.#session.failure === undefined;
   }
 
+  /** That the device says nothing though something is waited for: see {@link CliSession.silence}. */
+  get silence(): string | undefined {
+    return this.#session?.silence;
+  }
+
   /** Where in the transcript the talk is, for errors. */
   place(): string {
     return this.#transcript?.place() ?? this.#access.name;

@@ -82,6 +82,10 @@ export class JunosEnforcer extends DeviceEnforcer<JunosTerm> {
     return this.#talk.alive;
   }
 
+  protected override unheard(): string | undefined {
+    return this.#talk.silence;
+  }
+
   protected disconnect(): Promise<void> {
     return this.#talk.close();
   }

@@ -27,6 +27,10 @@ export class JunosCli implements JunosTalk {
     return this.#link.alive;
   }
 
+  get silence(): string | undefined {
+    return this.#link.silence;
+  }
+
   async open(): Promise<void> {
     await this.#link.session();
   }

@@ -27,6 +27,8 @@ export interface JunosAnswer {
 export interface JunosTalk {
   /** True while there is a session that works. */
   readonly alive: boolean;
+  /** That nothing comes though something is waited for, where that is known before the time is over. */
+  readonly silence?: string | undefined;
   /** Opens a session when there is none that works. */
   open(): Promise<void>;
   /**

@@ -72,6 +72,8 @@ export class CliSession {
   #wait: Wait | undefined;
   #failure: SessionError | undefined;
   #questions = 0;
+  /** When something came last, or was waited for first, on the clock of `performance.now`. */
+  #heardAt = 0;
   /** What every prompt of this device begins with; learned at login. */
   #host = "";
 
@@ -119,6 +121,16 @@ export class CliSession {
   /** Why the session is of no more use, or undefined while it is. */
   get failure(): SessionError | undefined {
     return this.#failure;
+  }
+
+  /**
+   * That not a byte has come for as long as one operation may take, while something is waited for. Many commands
+   * together may take longer.
+   */
+  get silence(): string | undefined {
+    const seconds = (performance.now() - this.#heardAt) / 1000;
+    if (this.#wait === undefined || seconds < this.#options.timeout) return undefined;
+    return `nothing has come from the device for ${seconds.toFixed(1)} s`;
   }
 
   /** The mode of the prompt that the device shows, or undefined while it shows none. */
@@ -273,6 +285,7 @@ export class CliSession {
   }
 
   #data(piece: Uint8Array): void {
+    this.#heardAt = performance.now();
     this.#options.transcript.received(this.#decoder.decode(piece, { stream: true }));
     if (this.#failure !== undefined) return;
     this.#size += piece.length;
@@ -392,6 +405,7 @@ export class CliSession {
         `${what[0]?.toUpperCase()}${what.slice(1)} did not come within ${timeout} s`,
         "what the device did is unknown; look at it, or give it more time (timeout)",
       ), timeout * 1000);
+    this.#heardAt = performance.now();
     this.#wait = { done, resolve, reject };
     try {
       await promise;
