@@ -5,11 +5,13 @@
  * @module
  */
 import type { Duplex } from "node:stream";
-import { parseIp } from "../net/ip.ts";
+import { inRange, parseIp } from "../net/ip.ts";
+import { controllerOrder, controllerOwner } from "./controller_orders.ts";
 import {
   CONSOLE_PROTOCOL,
   type ConsoleMessage,
   type ContainmentOrder,
+  type ContainRequest,
   parsePeerMessage,
   type PeerMessage,
   type ReportedPinhole,
@@ -87,6 +89,9 @@ const SILENCE_MS = 35_000;
 const LARGEST_STATE = 64 * 1024;
 /** Octets that a controller may leave unread before it is told of no more alerts. */
 const MOST_UNREAD = 4 * 1024 * 1024;
+/** Orders that one controller may give at once, and for long, a second: each is written to the disk. */
+const ORDERS_AT_ONCE = 600;
+const ORDERS_A_SECOND = 10;
 /** Pinholes of one controller. */
 const MOST_PINHOLES = 200_000;
 
@@ -104,6 +109,9 @@ interface Session {
   ready: boolean;
   tokens: number;
   filledAt: number;
+  /** Orders that it may give now. */
+  orders: number;
+  ordersAt: number;
   /** The last alert that was acknowledged, and one that is to be (0: none). */
   acked: number;
   ackDue: number;
@@ -139,6 +147,8 @@ export class Console {
   #acking: ReturnType<typeof setTimeout> | undefined;
   #gather: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
+  /** When it was written last, on the clock of `performance.now`. */
+  #wrote = -Infinity;
   #closed = false;
   readonly #silence: number;
   readonly #listening: ReturnType<typeof setInterval>;
@@ -235,6 +245,8 @@ export class Console {
       ready: false,
       tokens: this.#options.alertsPerSecond * BURST_SECONDS,
       filledAt: performance.now(),
+      orders: ORDERS_AT_ONCE,
+      ordersAt: performance.now(),
       acked: 0,
       ackDue: 0,
       throttled: undefined,
@@ -275,9 +287,10 @@ export class Console {
    * @param peers names; undefined: the NIs that the host is behind, and the controllers.
    * @throws {OrderRefusal} when there is nobody to carry it out, or it must not be.
    */
-  order(order: ContainmentOrder, peers: readonly string[] | undefined): string[] {
-    const host = parseIp(order.host);
-    if (host === undefined) throw new OrderRefusal(`"${order.host}" is not an address`, "name one");
+  order(given: ContainmentOrder, peers: readonly string[] | undefined): string[] {
+    const host = parseIp(given.host);
+    if (host === undefined) throw new OrderRefusal(`"${given.host}" is not an address`, "name one");
+    const order = { ...given, host: host.text };
     const never = order.verb === "allow" ? undefined : this.#options.neverBlock(order.host);
     if (never !== undefined) {
       this.state.audit(order.owner, "order.refused", { ...order, why: never });
@@ -297,13 +310,59 @@ export class Console {
         "name one, or give it hosts= in the registry",
       );
     }
+    this.#give(order, targets);
+    return [...targets];
+  }
+
+  #give(order: ContainmentOrder, targets: readonly string[]): void {
     this.state.audit(order.owner, `order.${order.verb}`, { ...order, peers: targets });
     for (const peer of targets) {
       this.state.addOrder(order, peer);
       this.send(peer, { op: "order", ...order });
     }
     for (const w of this.#watchers) w.orders?.();
-    return [...targets];
+  }
+
+  /** A controller wants a host contained, by a line of its policy. Asked again, the same answer is given. */
+  #contain(session: Session, request: ContainRequest): string | undefined {
+    const { peer } = session;
+    if (peer.role !== "controller") return "an NI gives no orders";
+    const answer = (ok: boolean, why: string, peers: readonly string[]) =>
+      session.wire.send(
+        {
+          op: "contain-result",
+          id: request.id,
+          ok,
+          why: why.slice(0, 500),
+          peers: [...peers],
+        } satisfies ConsoleMessage,
+      );
+    const owner = controllerOwner(peer.name);
+    const before = this.state.orderById(request.id);
+    if (before.length > 0) {
+      const own = before.every(({ order }) => order.owner === owner);
+      answer(own, own ? "" : "another order has this id", own ? before.map((o) => o.peer) : []);
+      return undefined;
+    }
+    const refuse = (why: string) => {
+      this.state.audit(owner, "order.refused", { ...request, why });
+      answer(false, why, []);
+      return undefined;
+    };
+    if (!mayOrder(session)) {
+      answer(false, "too many orders at once", []);
+      return undefined;
+    }
+    const judged = controllerOrder(peer, request, {
+      peers: this.peers,
+      neverBlock: this.#options.neverBlock,
+      holding: (host) => this.state.holding(host),
+    }, Date.now());
+    if ("why" in judged) return refuse(judged.why);
+    if (request.dry_run) this.state.audit(owner, "order.dry-run", { ...judged.order, ...judged });
+    else this.#give(judged.order, judged.peers);
+    answer(true, "", judged.peers);
+    return undefined;
   }
 
   /** Ends all sessions, after what has come is written. */
@@ -377,6 +436,10 @@ export class Console {
         return undefined;
       case "pinholes":
         return this.#pinholes(known, message);
+      case "contain": {
+        const { op: _, ...request } = message;
+        return this.#contain(session, request);
+      }
       case "ping":
         session.wire.send({ op: "pong", n: message.n } satisfies ConsoleMessage);
         return undefined;
@@ -446,7 +509,11 @@ export class Console {
     this.#waitingSize += size;
     this.#throttle(session, alerts.length);
     if (this.#waiting.length >= BATCH) this.#write();
-    else this.#gather ??= setTimeout(() => this.#write(), GATHER_MS);
+    else {
+      // What comes after a quiet time goes at once: somebody may react to it.
+      const quiet = performance.now() - this.#wrote >= GATHER_MS;
+      this.#gather ??= setTimeout(() => this.#write(), quiet ? 0 : GATHER_MS);
+    }
     return undefined;
   }
 
@@ -481,6 +548,7 @@ export class Console {
   }
 
   async #writeAll(): Promise<void> {
+    this.#wrote = performance.now();
     const batch = this.#waiting.splice(0, BATCH);
     let stored: StoredAlert[];
     try {
@@ -523,11 +591,23 @@ export class Console {
   #tellControllers(alerts: readonly StoredAlert[]): void {
     for (const { peer, session } of this.#known.values()) {
       if (peer.role !== "controller" || session?.ready !== true) continue;
-      for (const { ni, id, event } of alerts) {
+      for (const { ni, id, event, src, dest } of alerts) {
         if (session.wire.backlog > MOST_UNREAD) break;
-        session.wire.send({ op: "alert", ni, id, event } satisfies ConsoleMessage);
+        const hosts = this.#behind(ni, [src, dest]);
+        const never = hosts.filter((host) => this.#options.neverBlock(host) !== undefined);
+        session.wire.send({ op: "alert", ni, id, event, hosts, never } satisfies ConsoleMessage);
       }
     }
+  }
+
+  /** Those of the addresses that an NI stands before. */
+  #behind(ni: string, addresses: readonly string[]): string[] {
+    const peer = this.#known.get(ni)?.peer;
+    const ranges = peer?.role === "ni" ? peer.hosts : [];
+    return addresses.flatMap((text) => {
+      const address = parseIp(text);
+      return address !== undefined && ranges.some((r) => inRange(address, r)) ? [address.text] : [];
+    });
   }
 
   #acknowledge(session: Session): void {
@@ -569,6 +649,17 @@ function bundleOf(
   return typeof version === "string" && typeof digest === "string"
     ? { version: version.slice(0, 64), digest: digest.slice(0, 64) }
     : undefined;
+}
+
+/** Counts an order of a controller; false when it gives too many. */
+function mayOrder(session: Session): boolean {
+  const now = performance.now();
+  const earned = (now - session.ordersAt) / 1000 * ORDERS_A_SECOND;
+  session.orders = Math.min(ORDERS_AT_ONCE, session.orders + earned);
+  session.ordersAt = now;
+  if (session.orders < 1) return false;
+  session.orders--;
+  return true;
 }
 
 const NOTHING = new Uint8Array();

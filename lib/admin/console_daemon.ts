@@ -132,7 +132,11 @@ export class ConsoleDaemon {
     await this.#openOutputs();
     this.console.watch({
       alerts: (alerts) => {
-        this.#correlation.alerts(alerts);
+        // What controllers tell of their reactions are no findings of their own.
+        const controllers = new Set(
+          this.console.peers.flatMap((p) => p.role === "controller" ? [p.name] : []),
+        );
+        this.#correlation.alerts(alerts.filter(({ ni }) => !controllers.has(ni)));
         for (const output of this.#outputs) output.alerts(alerts);
       },
     });

@@ -19,7 +19,7 @@ export const BUNDLE_CHUNK = 256 * 1024;
 /** Octets of a bundle. */
 export const LARGEST_BUNDLE = 32 * 1024 * 1024;
 /** Seconds that an order lasts at most. */
-export const LONGEST_ORDER = 365 * 86_400;
+export const LONGEST_ORDER = 366 * 86_400;
 
 const seq = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const hex = (octets: number) => z.string().regex(new RegExp(`^[0-9a-f]{${octets * 2}}$`));
@@ -47,9 +47,11 @@ const orderFields = {
   destinations: z.array(z.string().max(64)).max(256).optional(),
 };
 
-const order = z.strictObject(orderFields);
 /** An order to contain a host, or to let it go. */
-export type ContainmentOrder = z.infer<typeof order>;
+export interface ContainmentOrder extends z.infer<typeof order> {}
+const order = z.strictObject(orderFields);
+/** Its schema. */
+export const containmentOrder: z.ZodType<ContainmentOrder> = order;
 
 /** Reads an order that was checked before. @throws {z.ZodError} when it is none. */
 export function readOrder(value: unknown): ContainmentOrder {
@@ -73,6 +75,24 @@ const pinhole = z.object({
 });
 /** An open pinhole, as a controller shows it. */
 export type ReportedPinhole = z.infer<typeof pinhole>;
+
+const containFields = {
+  id: uuid,
+  verb: orderFields.verb,
+  host: orderFields.host,
+  /** Seconds from when the console gives the order. */
+  lifetime: orderFields.lifetime,
+  reason: orderFields.reason,
+  connections: orderFields.connections,
+  bytes: orderFields.bytes,
+  destinations: orderFields.destinations,
+  /** It is only asked what would be done. */
+  dry_run: z.boolean(),
+};
+
+const contain = z.strictObject(containFields);
+/** What a controller asks of the NIs that a host is behind. */
+export type ContainRequest = z.infer<typeof contain>;
 
 /** How far a bundle has come on an NI. */
 export const BUNDLE_PHASES = ["refused", "started", "switched", "healthy", "rolled-back"] as const;
@@ -128,6 +148,8 @@ const fromPeer = z.discriminatedUnion("op", [
     pinholes: z.array(pinhole).max(1000),
     closed: z.array(z.int()).max(1000),
   }),
+  /** Of controllers: a host is to be contained, or let go, at the NIs that it is behind. */
+  z.strictObject({ op: z.literal("contain"), ...containFields }),
   z.strictObject({ op: z.literal("ping"), n: seq }),
 ]);
 
@@ -154,7 +176,24 @@ const fromConsole = z.discriminatedUnion("op", [
   }),
   z.strictObject({ op: z.literal("bundle-data"), digest: hex(32), offset: z.int().min(0) }),
   /** To controllers: an alert of an NI, as it was stored. */
-  z.strictObject({ op: z.literal("alert"), ni: line(64), id: z.int(), event: json }),
+  z.strictObject({
+    op: z.literal("alert"),
+    ni: line(64),
+    id: z.int(),
+    event: json,
+    /** Its addresses that this NI stands before: of others an NI may say what it likes. */
+    hosts: z.array(line(64)).max(2),
+    /** Those of them that are never to be contained. */
+    never: z.array(line(64)).max(2),
+  }),
+  /** To controllers: what became of a `contain`; `peers`: who was told. */
+  z.strictObject({
+    op: z.literal("contain-result"),
+    id: uuid,
+    ok: z.boolean(),
+    why: line(500),
+    peers: z.array(line(64)).max(1000),
+  }),
   z.strictObject({ op: z.literal("pong"), n: seq }),
   z.strictObject({ op: z.literal("error"), why: line(500) }),
 ]);

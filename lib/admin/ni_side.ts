@@ -36,7 +36,9 @@ export interface NiHandlers {
   /** Takes messages about bundles. */
   readonly bundle?: (message: ConsoleMessage, bytes: Uint8Array) => void;
   /** To controllers: an alert of an NI. */
-  readonly alert?: (ni: string, id: number, event: Readonly<Record<string, unknown>>) => void;
+  readonly alert?: (alert: ConsoleMessage & { op: "alert" }) => void;
+  /** To controllers: what became of a host that was to be contained. */
+  readonly contained?: (result: ConsoleMessage & { op: "contain-result" }) => void;
   /** How the peer stands; asked for again and again. */
   readonly state?: () => Promise<Record<string, unknown>> | Record<string, unknown>;
   /** The bundle that runs. */
@@ -308,7 +310,10 @@ export class NiSide {
         handlers.bundle?.(message, bytes);
         return undefined;
       case "alert":
-        handlers.alert?.(message.ni, message.id, message.event);
+        handlers.alert?.(message);
+        return undefined;
+      case "contain-result":
+        handlers.contained?.(message);
         return undefined;
       case "pong":
         return undefined;

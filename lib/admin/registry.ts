@@ -2,6 +2,7 @@
  * Who may come to a console, and by which key: one line each in a file.
  *
  *     NAME ssh-ed25519 KEY [role=ni|controller] [group=A,B] [hosts=PREFIX,…] [from=PREFIX,…] [connect=HOST:PORT]
+ *         [orders=slow,filter,block] [longest=TIME]
  *
  * @module
  */
@@ -14,13 +15,22 @@ export interface Peer {
   readonly key: string;
   readonly role: "ni" | "controller";
   readonly groups: readonly string[];
-  /** Hosts that are behind an NI; what it says of others is its word alone. */
+  /** Hosts that are behind an NI, or that a controller may order about; what an NI says of others is its word alone. */
   readonly hosts: readonly IpRange[];
   /** Where it may come from; undefined: from anywhere. */
   readonly from: readonly IpRange[] | undefined;
   /** Where the console goes to it, when it does not come by itself. */
   readonly connect: { readonly host: string; readonly port: number } | undefined;
+  /** What a controller may have done to its `hosts` at their NIs. */
+  readonly orders: readonly PeerOrder[];
+  /** Seconds that such an order lasts at most. */
+  readonly longest: number;
 }
+
+/** What a controller may order. Its own orders it may always take back. */
+export type PeerOrder = "slow" | "filter" | "block";
+const PEER_ORDERS: readonly PeerOrder[] = ["slow", "filter", "block"];
+const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 /** A line of the file that cannot be used. */
 export class RegistryError extends Error {
@@ -63,6 +73,8 @@ function readSettings(words: readonly string[], wrong: (what: string) => Error) 
     hosts: [],
     from: undefined,
     connect: undefined,
+    orders: [],
+    longest: 86_400,
   };
   for (const word of words) {
     const [setting, value = ""] = word.split(/=(.*)/s);
@@ -94,9 +106,28 @@ function readSettings(words: readonly string[], wrong: (what: string) => Error) 
         };
         break;
       }
+      case "orders":
+        settings.orders = value.split(",").map((one) => {
+          const known = PEER_ORDERS.find((order) => order === one);
+          if (known === undefined) throw wrong(`orders are ${PEER_ORDERS.join(", ")}`);
+          return known;
+        });
+        break;
+      case "longest": {
+        const [, count, unit = ""] = /^([1-9][0-9]{0,6})([smhd])$/.exec(value) ?? [];
+        if (count === undefined) throw wrong("longest is a time such as 30m, 1h or 7d");
+        settings.longest = Number(count) * (UNITS[unit] as number);
+        break;
+      }
       default:
         throw wrong(`"${word}" is not known`);
     }
+  }
+  if (settings.orders.length > 0 && settings.role !== "controller") {
+    throw wrong("only a controller gives orders");
+  }
+  if (settings.orders.length > 0 && settings.hosts.length === 0) {
+    throw wrong("orders= needs hosts=, those that it may order about");
   }
   return settings;
 }

@@ -30,6 +30,17 @@ const SCHEMA = `
     why TEXT NOT NULL, at INTEGER NOT NULL, canary INTEGER NOT NULL, PRIMARY KEY (rollout, peer));
 `;
 
+/**
+ * Orders whose time is not over and that no newer one about their host at their peer has replaced. One replaces another
+ * also when its own time is over, but not when it was never carried out.
+ */
+const NEWEST = `SELECT o.*, o.rowid FROM orders o WHERE o.until > ?1
+  AND json_extract(o.body, '$.verb') <> 'allow' AND NOT EXISTS (SELECT 1 FROM orders n
+    WHERE json_extract(n.body, '$.host') = json_extract(o.body, '$.host') AND n.peer = o.peer
+      AND n.state IN ('sent', 'done') AND (n.issued, n.rowid) > (o.issued, o.rowid))`;
+const INDEX = `CREATE INDEX IF NOT EXISTS orders_of_host
+  ON orders (json_extract(body, '$.host'), peer, issued)`;
+
 /** A line of the audit trail. */
 export interface AuditLine {
   readonly id: number;
@@ -113,6 +124,7 @@ export class ConsoleState {
       if (user_version === 0) {
         db.exec(`BEGIN; ${SCHEMA} PRAGMA user_version=${SCHEMA_VERSION}; COMMIT;`);
       }
+      db.exec(INDEX);
     } catch (error) {
       db?.close();
       const why = error instanceof Error ? error.message : String(error);
@@ -175,23 +187,25 @@ export class ConsoleState {
     ).all(peer).map((row) => readOrder(JSON.parse(row["body"] as string)));
   }
 
-  /** Orders, newest first; `live` only those whose time is not over and that no later `allow` undid. */
+  /** Orders, newest first; `live` only those that hold, or were refused not long ago. */
   orders(live: boolean, limit: number): OrderRecord[] {
-    const rows = this.db.prepare(
-      `SELECT * FROM orders ${live ? "WHERE until > ?1" : "WHERE ?1 > 0"}
-        ORDER BY issued DESC, rowid DESC LIMIT ?2`,
-    ).all(Date.now(), limit);
-    const undone = new Set<string>();
-    return rows.flatMap((row): OrderRecord[] => {
-      const order = readOrder(JSON.parse(row["body"] as string));
-      const key = `${row["peer"]} ${order.host}`;
-      // The newest order about a host at a peer is the one that holds.
-      const old = undone.has(key);
-      undone.add(key);
-      if (live && (old || order.verb === "allow")) return [];
-      const { peer, until, state, why } = row as unknown as OrderRecord;
-      return [{ order, peer, until, state, why }];
-    });
+    const order = "ORDER BY issued DESC, rowid DESC LIMIT";
+    return live
+      ? this.db.prepare(`${NEWEST} ${order} ?2`).all(Date.now(), limit).map(orderRecord)
+      : this.db.prepare(`SELECT * FROM orders ${order} ?`).all(limit).map(orderRecord);
+  }
+
+  /** How an order stands at each peer that was told. */
+  orderById(id: string): OrderRecord[] {
+    return this.db.prepare("SELECT * FROM orders WHERE id = ?").all(id).map(orderRecord);
+  }
+
+  /** The orders about a host that hold, one a peer. */
+  holding(host: string): OrderRecord[] {
+    return this.db.prepare(
+      `${NEWEST} AND o.state IN ('sent', 'done') AND json_extract(o.body, '$.host') = ?2`,
+    )
+      .all(Date.now(), host).map(orderRecord);
   }
 
   /** Keeps an outbreak; without an `id` it is a new one. @returns its number. */
@@ -238,4 +252,9 @@ export class ConsoleState {
   close(): void {
     this.db.close();
   }
+}
+
+function orderRecord(row: Readonly<Record<string, unknown>>): OrderRecord {
+  const { peer, until, state, why } = row as unknown as OrderRecord;
+  return { order: readOrder(JSON.parse(row["body"] as string)), peer, until, state, why };
 }

@@ -63,6 +63,8 @@ the file of peers anew. Peers keep their alerts while it is away.`,
     .option("--hosts <prefixes>", "hosts that are behind it, with commas")
     .option("--from <prefixes>", "where it may come from, with commas")
     .option("--connect <endpoint>", "where the console goes to it")
+    .option("--orders <verbs>", "what a controller may have done to --hosts at their NIs")
+    .option("--longest <time>", "how long such an order lasts at most (default: 1d)")
     .action(authorize);
   const list = (name: string, description: string) =>
     verb.command(name).description(description).addOption(consoleOption())
@@ -237,6 +239,8 @@ function authorize(
     readonly hosts?: string;
     readonly from?: string;
     readonly connect?: string;
+    readonly orders?: string;
+    readonly longest?: string;
   },
 ): void {
   const text = key.includes(" ") ? key : Deno.readTextFileSync(key);
@@ -245,7 +249,8 @@ function authorize(
     throw new CliError(EXIT.USAGE, `this is not an ${KEY_TYPE} public key`);
   }
   if (!isPeerName(name)) throw new CliError(EXIT.USAGE, `"${name}" cannot be a name`);
-  const settings = (["role", "group", "hosts", "from", "connect"] as const).flatMap((setting) => {
+  const known = ["role", "group", "hosts", "from", "connect", "orders", "longest"] as const;
+  const settings = known.flatMap((setting) => {
     const value = options[setting];
     return value === undefined || (setting === "role" && value === "ni")
       ? []

@@ -5,13 +5,15 @@
  * @module
  */
 import type { NiConsoleConfig } from "../admin/ni_config.ts";
-import type { ContainmentOrder, ReportedPinhole } from "../admin/messages.ts";
+import type { ConsoleMessage, ContainmentOrder, ReportedPinhole } from "../admin/messages.ts";
 import { NiSide, type Outcome } from "../admin/ni_side.ts";
 import { type AlertSpool, openSpool } from "../admin/spool.ts";
 import type { Config } from "../controller/config.ts";
 import { Denials, denialsFile } from "../controller/denials.ts";
-import { parseIp } from "../net/ip.ts";
+import { type IpAddress, parseIp } from "../net/ip.ts";
 import { reactionTo } from "../pinhole/policy.ts";
+import { Quarantines } from "./quarantines.ts";
+import { ReactionReports } from "./reaction_reports.ts";
 import { Reactions, readFinding } from "./reactions.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
 import { VERSION } from "../sys/runtime.ts";
@@ -34,9 +36,13 @@ export class ControllerConsole {
   readonly #side: NiSide;
   readonly #denials: Denials;
   readonly #reactions: Reactions;
+  readonly #quarantines: Quarantines;
+  readonly #reports: ReactionReports;
   #watch: ControlAnswer | undefined;
   #stopping = false;
   #following: Promise<void> | undefined;
+  /** Hosts that nothing was done to, in a dry run or since they are never to be contained: told of once until when. */
+  readonly #rehearsed = new Map<string, number>();
   #opened = new Map<number, ReportedPinhole>();
   #closed: number[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -46,6 +52,8 @@ export class ControllerConsole {
     this.#config = config;
     this.#log = log;
     this.#reactions = new Reactions(config.policy);
+    this.#reports = new ReactionReports((event) => this.#side.alert(event));
+    this.#quarantines = new Quarantines((message) => this.#side.say(message), log);
     this.#denials = new Denials(denialsFile(config.state_dir), Date.now());
     ownDirectory(console.state_dir, 0o700);
     const { spool, warning } = openSpool(`${console.state_dir}/controller.spool`, {
@@ -67,8 +75,12 @@ export class ControllerConsole {
       spool,
       log,
       handlers: {
-        connected: () => void this.#all(),
-        alert: (ni, id, event) => void this.#react(ni, id, event),
+        connected: () => {
+          this.#quarantines.connected(Date.now());
+          void this.#all();
+        },
+        alert: (alert) => void this.#react(alert),
+        contained: (result) => this.#quarantines.answered(result),
         order: (order) => this.#order(order),
       },
     });
@@ -86,14 +98,16 @@ export class ControllerConsole {
     clearTimeout(this.#timer);
     await this.#watch?.[Symbol.asyncDispose]();
     await this.#following;
+    this.#reports.close();
     await this.#side.stop();
     this.#spool.close();
   }
 
   /** What the policy's react lines say about a finding (docs/man/diaper-policy.5). */
-  async #react(ni: string, id: number, event: Readonly<Record<string, unknown>>): Promise<void> {
+  async #react(alert: ConsoleMessage & { op: "alert" }): Promise<void> {
+    const { ni, id, event, hosts, never } = alert;
     try {
-      const finding = readFinding(event);
+      const finding = readFinding(event, hosts);
       if (finding === undefined) return;
       const reaction = reactionTo(finding, await this.#reactions.rules());
       if (reaction === undefined) return;
@@ -101,17 +115,44 @@ export class ControllerConsole {
       const now = Date.now();
       const until = now + rule.lifetime * 1000;
       const why = `${finding.scanner} at ${ni}: ${finding.signature} (alert ${id})`;
-      const what = `no pinholes for ${host.text} until ${new Date(until).toISOString()}: ${why}`;
       const where = `${rule.file}:${rule.line}`;
-      if (rule.dryRun) return this.#log("info", `${where} would react: ${what}`);
+      if (never.includes(host.text)) {
+        if ((this.#reacted(true, host) ?? 0) > now) return;
+        this.#rehearsed.set(host.text, until);
+        return this.#log(
+          "info",
+          `${where} spares ${host.text}, in the console's never_block: ${why}`,
+        );
+      }
       // A host that goes on is told of once, and kept out for as long as was said.
-      if ((this.#denials.until(host) ?? 0) >= until - rule.lifetime * 500) return;
+      if ((this.#reacted(rule.dryRun, host) ?? 0) >= until - rule.lifetime * 500) return;
+      const { atNi: kind, dryRun } = rule;
+      if (kind !== undefined) {
+        // First, since the console and the NI work on it while the policy is loaded here.
+        const quarantine = { host: host.text, kind, until, reason: why, dryRun, where };
+        this.#quarantines.ask(quarantine, now);
+      }
+      const what = `no pinholes for ${host.text} until ${new Date(until).toISOString()}: ${why}`;
+      if (dryRun) {
+        this.#rehearsed.set(host.text, until);
+        return this.#log("info", `${where} would react: ${what}`);
+      }
+      this.#reports.reacted({ host: host.text, where, until, why });
       this.#denials.add({ host, until, id: `react-${rule.id ?? rule.line}`, why }, now);
       await this.#reload();
       this.#log("warning", `${where} reacts: ${what}`);
     } catch (error) {
+      for (const host of hosts) this.#reports.failed(host);
       this.#log("error", `an alert of ${ni} was not reacted to: ${(error as Error).message}`);
     }
+  }
+
+  /** Until when a host was reacted to, or would have been. */
+  #reacted(dryRun: boolean, host: IpAddress): number | undefined {
+    if (!dryRun) return this.#denials.until(host);
+    const now = Date.now();
+    for (const [known, until] of this.#rehearsed) if (until <= now) this.#rehearsed.delete(known);
+    return this.#rehearsed.get(host.text);
   }
 
   async #order(order: ContainmentOrder): Promise<Outcome> {
@@ -170,6 +211,7 @@ export class ControllerConsole {
   }
 
   #change(kind: string, pinhole: PinholeRow): void {
+    if (kind === "pinhole.closed") this.#reports.closed(pinhole);
     if (kind === "pinhole.opened") this.#opened.set(pinhole.id, reported(pinhole));
     else if (!this.#opened.delete(pinhole.id)) this.#closed.push(pinhole.id);
     this.#timer ??= setTimeout(() => {

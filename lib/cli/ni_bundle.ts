@@ -44,6 +44,25 @@ export function bundleSettings(
   };
 }
 
+/**
+ * Removes the code of bundles that nobody goes back to.
+ *
+ * @param kept what runs, and what ran before it.
+ */
+export function removeOldCode(directory: string, kept: readonly (Bundle | undefined)[]): void {
+  const names = new Set(kept.flatMap((bundle) => bundle === undefined ? [] : [codeName(bundle)]));
+  for (const { name, isDirectory } of Deno.readDirSync(directory)) {
+    if (!isDirectory || !name.startsWith(CODE) || names.has(name)) continue;
+    Deno.removeSync(`${directory}/${name}`, { recursive: true });
+  }
+}
+
+const CODE = "code-";
+
+function codeName({ digest }: Bundle): string {
+  return `${CODE}${digest.replaceAll(/[^A-Za-z0-9]/g, "")}`;
+}
+
 function rightsOf(scanner: BundleScanner): ScannerRights {
   const { memory, cpu, alerts_per_minute: alertsPerMinute, on_failure: onFailure } = scanner;
   const told = Object.entries({ memory, cpu, alertsPerMinute, onFailure })
@@ -76,7 +95,7 @@ function programOf(scanner: BundleScanner, bundle: Bundle, directory: string): S
     throw new CliError(EXIT.INVALID, `the bundle has no file ${scanner.code}`, "make it again");
   }
   // By what it is, so that a process that still runs the other one keeps its own.
-  const place = `${directory}/code-${bundle.digest.replaceAll(/[^A-Za-z0-9]/g, "")}`;
+  const place = `${directory}/${codeName(bundle)}`;
   Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
   const module = `${place}/${scanner.code}`;
   Deno.writeFileSync(module, code, { mode: 0o644 });

@@ -7,6 +7,7 @@ import type { Bundle } from "../admin/bundle.ts";
 import type { ContainmentOrder } from "../admin/messages.ts";
 import { NiBundles } from "../admin/ni_bundles.ts";
 import { type NiConsoleConfig, niConsoleSchema } from "../admin/ni_config.ts";
+import { NiOrders } from "../admin/ni_orders.ts";
 import { NiSide, type Outcome } from "../admin/ni_side.ts";
 import { partEvent } from "../admin/packets.ts";
 import { type AlertSpool, openSpool } from "../admin/spool.ts";
@@ -70,6 +71,7 @@ export class NiConsole {
   readonly #spool: AlertSpool;
   readonly #side: NiSide;
   readonly #bundles: NiBundles;
+  readonly #orders: NiOrders;
   /** Scanners that ended by themselves since something was put in force. */
   #ends: string[] = [];
 
@@ -85,6 +87,8 @@ export class NiConsole {
     });
     if (warning !== undefined) log("warning", warning);
     this.#spool = spool;
+    this.#orders = new NiOrders(`${config.state_dir}/contained.json`, Date.now(), log);
+    const { order } = parts;
     const { signers, probation, ...limits } = config.bundles;
     this.#bundles = new NiBundles({
       directory: `${config.state_dir}/bundles`,
@@ -117,7 +121,9 @@ export class NiConsole {
       spool,
       log,
       handlers: {
-        ...(parts.order === undefined ? {} : { order: parts.order }),
+        ...(order === undefined ? {} : {
+          order: (one: ContainmentOrder) => this.#orders.obey(one, order),
+        }),
         ...(parts.configure === undefined ? {} : { config: parts.configure }),
         bundle: (message, bytes) => this.#bundles.message(message, bytes),
         running: () => {
@@ -134,6 +140,11 @@ export class NiConsole {
   /** The bundle that was in force when the NI ended, to be put in force before frames come. */
   get bundle(): Bundle | undefined {
     return this.#bundles.running;
+  }
+
+  /** Orders that held when the NI ended, and still do: to be in force before frames come. */
+  get contained(): ContainmentOrder[] {
+    return this.#orders.contained;
   }
 
   /** {@link bundle} could not be put in force: the console is told that the NI runs without. */

@@ -7,7 +7,7 @@ import type { Bundle } from "../admin/bundle.ts";
 import type { Outcome } from "../admin/ni_side.ts";
 import type { ScannerPlaces } from "../ni/catalogue.ts";
 import type { InlineSettings } from "../ni/inline.ts";
-import { type NiOrderLine, orderLine } from "../ni/orders.ts";
+import { type ContainmentText, type NiOrderLine, orderLine } from "../ni/orders.ts";
 import type { NiNews, NiOrder } from "../ni/worker.ts";
 import { libc } from "../sys/libc.ts";
 import { startWorker } from "../sys/runtime.ts";
@@ -16,7 +16,7 @@ import { sendUnix, unixPair } from "../sys/unix_socket.ts";
 import type { ContainmentOrder } from "../admin/messages.ts";
 import { daemonLog } from "./daemon_log.ts";
 import { CliError, EXIT } from "./exit.ts";
-import { bundleSettings } from "./ni_bundle.ts";
+import { bundleSettings, removeOldCode } from "./ni_bundle.ts";
 import { NiConsole, ownAddressRules, readNiConsole } from "./ni_console.ts";
 import { NiControl } from "./ni_control.ts";
 import type { NiSettings } from "./ni_settings.ts";
@@ -123,6 +123,7 @@ class InlineDaemon {
       forwarding,
       reconstruct,
       streams,
+      contained: this.#console?.contained.map(containmentText) ?? [],
     };
     return await new Promise<Status>((resolve, reject) => {
       this.#worker.onerror = (event) => {
@@ -174,7 +175,9 @@ class InlineDaemon {
     const console = new NiConsole(config, {
       apply: async (bundle) => {
         await this.#change(bundleSettings(this.#own, bundle, this.#bundles, this.#run.places));
+        const before = this.#bundle;
         this.#bundle = bundle;
+        this.#removeOldCode([bundle, before]);
       },
       status: () => ({
         ...this.#settings.links,
@@ -189,6 +192,7 @@ class InlineDaemon {
       const { places } = this.#run;
       this.#settings = bundleSettings(this.#own, console.bundle, this.#bundles, places);
       this.#bundle = console.bundle;
+      this.#removeOldCode([this.#bundle]);
     } catch (error) {
       // An NI with its own scanners is better than none.
       console.withoutBundle();
@@ -214,6 +218,15 @@ class InlineDaemon {
     }
   }
 
+  /** Files that stay where they are hurt nobody: what was put in force is in force. */
+  #removeOldCode(kept: readonly (Bundle | undefined)[]): void {
+    try {
+      removeOldCode(this.#bundles, kept);
+    } catch (error) {
+      this.#log.warning("code of old bundles is not removed: {why}", { why: messageOf(error) });
+    }
+  }
+
   /** What of the settings the worker is told. */
   #inForce({ prevent, scanners, hostNetworks, onExit }: NiSettings): InlineSettings {
     // With a console there is a way to this machine, which must not lead through its own ports.
@@ -222,13 +235,9 @@ class InlineDaemon {
   }
 
   async #contain(order: ContainmentOrder): Promise<Outcome> {
-    const { verb, host, connections, bytes, destinations, reason, owner } = order;
-    const until = Date.parse(order.issued_at) + order.lifetime * 1000;
-    const why = await this.#ask((id) => ({
-      order: "contain",
-      id,
-      containment: { verb, host, connections, bytes, destinations, until, reason, owner },
-    }));
+    const containment = containmentText(order);
+    const { verb, host, until, reason, owner } = containment;
+    const why = await this.#ask((id) => ({ order: "contain", id, containment }));
     if (typeof why === "string") return { ok: false, why };
     this.#log.info("{verb} {host} until {until}: {reason} ({owner})", {
       ...{ verb, host, reason, owner },
@@ -313,6 +322,12 @@ class InlineDaemon {
     notifySystemd("STOPPING=1");
     this.#sending = this.#sending.then(() => this.#send(orderLine({ order: "stop" })));
   }
+}
+
+function containmentText(order: ContainmentOrder): ContainmentText {
+  const { verb, host, connections, bytes, destinations, reason, owner } = order;
+  const until = Date.parse(order.issued_at) + order.lifetime * 1000;
+  return { verb, host, connections, bytes, destinations, until, reason, owner };
 }
 
 function messageOf(error: unknown): string {

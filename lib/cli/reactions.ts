@@ -7,15 +7,21 @@ import { parseIp } from "../net/ip.ts";
 import { type Finding, parsePolicy, type ReactRule } from "../pinhole/policy.ts";
 import { readLimited, resolveHosts } from "./policy_files.ts";
 
-/** A finding out of an alert's event; undefined when it is none. Whoever sent it may have written anything. */
-export function readFinding(event: Readonly<Record<string, unknown>>): Finding | undefined {
-  const { alert, scanner, src_ip, dest_ip } = event;
+/**
+ * A finding out of an alert's event; undefined when it is none. Whoever sent it may have written anything.
+ *
+ * @param hosts addresses of it that the console says the NI stands before: an NI's word about other hosts counts for
+ *   nothing.
+ */
+export function readFinding(
+  event: Readonly<Record<string, unknown>>,
+  hosts: readonly string[],
+): Finding | undefined {
+  const { alert, scanner } = event;
   if (typeof alert !== "object" || alert === null || typeof scanner !== "string") return undefined;
   const { signature, severity } = alert as Readonly<Record<string, unknown>>;
   if (typeof signature !== "string" || typeof severity !== "number") return undefined;
-  const addresses = [src_ip, dest_ip].flatMap((text) =>
-    (typeof text === "string" ? parseIp(text) : undefined) ?? []
-  );
+  const addresses = hosts.flatMap((text) => parseIp(text) ?? []);
   return addresses.length === 0 ? undefined : { scanner, signature, severity, addresses };
 }
 

@@ -52,6 +52,8 @@ export interface InlineOptions extends InlineSettings {
   readonly reconstruct?: readonly string[];
   /** How streams are put together, where it differs from what is usual. */
   readonly streams?: Partial<TableSettings>;
+  /** Hosts that are contained from the first frame on. */
+  readonly contained?: readonly ContainmentText[];
   /** Every frame comes to user space: to measure it, or where nothing is to pass unseen. */
   readonly userSpace: boolean;
   /**
@@ -180,7 +182,15 @@ export class InlineNi {
   /** Begins to forward. */
   start(): void {
     this.#clock();
-    const { forwarding = "auto" } = this.#options;
+    const { forwarding = "auto", contained = [] } = this.#options;
+    for (const order of contained) {
+      const { verb, host, reason, owner, until } = order;
+      const problem = this.#kernel.contained.obey(order, this.#kernel.now);
+      const end = new Date(until).toISOString();
+      if (problem === undefined) {
+        this.#options.log("info", `${verb} ${host} until ${end}, as before: ${reason} (${owner})`);
+      } else this.#options.log("error", `${host} is not contained as before: ${problem}`);
+    }
     if (forwarding !== "auto" || !this.#attachBoth()) this.#withoutFastPath();
     this.#setUnderneath(this.#settings.onExit);
     for (const port of this.#ports) {

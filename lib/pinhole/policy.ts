@@ -18,7 +18,13 @@ export {
 } from "./policy_question.ts";
 export { type PolicyProblem, problemExcerpt, problemText } from "./policy_problem.ts";
 export { durationText, formatRule, type PolicyRule, type RuleKeys } from "./policy_rule.ts";
-export { type Finding, type Reaction, reactionTo, type ReactRule } from "./policy_react.ts";
+export {
+  type Finding,
+  type NiQuarantine,
+  type Reaction,
+  reactionTo,
+  type ReactRule,
+} from "./policy_react.ts";
 export { checkPolicy } from "./policy_check.ts";
 export {
   type CaseResult,

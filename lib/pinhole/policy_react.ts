@@ -2,12 +2,13 @@
  * The `react` lines of a policy: what a finding of an NI's scanner does to the pinholes of its host.
  *
  * ```text
- * react  SCANNERS  HOST-RANGE  for=TIME  [severity=1-3] [signature="text"] [dry-run=yes] [id=…] [comment=…]
+ * react  SCANNERS  HOST-RANGE  for=TIME  [at-ni=slow|filter|block] [connections=N] [bytes=N] [to=PREFIX,…]
+ *     [severity=1-3] [signature="text"] [dry-run=yes] [id=…] [comment=…]
  * ```
  *
  * @module
  */
-import { inRange, type IpAddress, type IpRange } from "../net/ip.ts";
+import { inRange, type IpAddress, type IpRange, parsePrefix } from "../net/ip.ts";
 import { type HostResolver, readNames, readRanges } from "./policy_fields.ts";
 import { readComment, readDuration, readId } from "./policy_keys.ts";
 import type { ProblemList, Word, WordLine } from "./policy_lines.ts";
@@ -24,6 +25,8 @@ export interface ReactRule {
   readonly hosts: readonly IpRange[] | "*";
   /** Seconds for which the host gets no pinholes. */
   readonly lifetime: number;
+  /** What is asked of the NI that the host is behind; undefined: nothing. */
+  readonly atNi: NiQuarantine | undefined;
   /** Findings that are at least so grave: 1 is the gravest. */
   readonly severity: 1 | 2 | 3;
   /** Words that the finding's signature has in it. */
@@ -33,6 +36,18 @@ export interface ReactRule {
   readonly id: string | undefined;
   readonly comment: string | undefined;
 }
+
+/** What a host may still do at its NI. */
+export type NiQuarantine =
+  /** Begin so many connections, and send so many bytes, a second. */
+  | {
+    readonly verb: "slow";
+    readonly connections: number | undefined;
+    readonly bytes: number | undefined;
+  }
+  /** Reach these prefixes alone. */
+  | { readonly verb: "filter"; readonly destinations: readonly string[] }
+  | { readonly verb: "block" };
 
 /** A finding, as far as rules look at it. */
 export interface Finding {
@@ -49,9 +64,21 @@ export interface Reaction {
   readonly host: IpAddress;
 }
 
-type Mutable = { -readonly [K in keyof ReactRule]: ReactRule[K] };
+type Mutable = { -readonly [K in keyof ReactRule]: ReactRule[K] } & {
+  verb: NiQuarantine["verb"];
+  connections: number;
+  bytes: number;
+  destinations: readonly string[];
+};
 
-const KEYS = ["for", "severity", "signature", "dry-run", "id", "comment"] as const;
+const KEYS = [
+  ...["for", "at-ni", "connections", "bytes", "to", "severity", "signature", "dry-run", "id"],
+  "comment",
+] as const;
+const MOST_CONNECTIONS = 1_000_000;
+const MOST_BYTES = 10_000_000_000;
+/** Destinations of one line; the console takes no more. */
+const MOST_DESTINATIONS = 256;
 
 /** The first rule that a finding meets. */
 export function reactionTo(finding: Finding, rules: readonly ReactRule[]): Reaction | undefined {
@@ -115,6 +142,8 @@ export function readReact(
   if (keys.lifetime === undefined) {
     return refuse(words[0]?.index ?? 0, "A react line needs for=TIME, such as for=1h");
   }
+  const atNi = quarantineOf(keys);
+  if (typeof atNi === "string") return refuse(words[0]?.index ?? 0, atNi);
   return {
     file,
     line: line.number,
@@ -122,12 +151,28 @@ export function readReact(
     scanners,
     hosts,
     lifetime: keys.lifetime,
+    atNi,
     severity: keys.severity ?? 3,
     signature: keys.signature,
     dryRun: keys.dryRun ?? false,
     id: keys.id,
     comment: keys.comment,
   };
+}
+
+/** What the keys say about the NI; the string tells which of them do not go together. */
+function quarantineOf(keys: Partial<Mutable>): NiQuarantine | undefined | string {
+  const { verb, connections, bytes, destinations } = keys;
+  if (verb !== "slow" && (connections !== undefined || bytes !== undefined)) {
+    return "connections= and bytes= go with at-ni=slow";
+  }
+  if ((verb === "filter") !== (destinations !== undefined)) {
+    return "to= says what at-ni=filter leaves: give both or none";
+  }
+  if (verb === "filter") return { verb, destinations: destinations ?? [] };
+  if (verb !== "slow") return verb === undefined ? undefined : { verb };
+  // To slow is to let few connections begin, unless something else is said.
+  return { verb, connections: connections ?? (bytes === undefined ? 1 : undefined), bytes };
 }
 
 function readReactKey(word: string, keys: Partial<Mutable>, seen: Set<string>): void {
@@ -154,6 +199,21 @@ function readValue(key: string, value: string, keys: Partial<Mutable>): void {
     case "for":
       keys.lifetime = readDuration(value);
       break;
+    case "at-ni":
+      if (value !== "slow" && value !== "filter" && value !== "block") {
+        throw new FieldError("at-ni is slow, filter or block");
+      }
+      keys.verb = value;
+      break;
+    case "connections":
+      keys.connections = readCount(value, MOST_CONNECTIONS);
+      break;
+    case "bytes":
+      keys.bytes = readCount(value, MOST_BYTES);
+      break;
+    case "to":
+      keys.destinations = readPrefixes(value);
+      break;
     case "severity":
       if (!/^[123]$/.test(value)) throw new FieldError("Severity is 1 (the gravest), 2 or 3");
       keys.severity = Number(value) as 1 | 2 | 3;
@@ -171,4 +231,24 @@ function readValue(key: string, value: string, keys: Partial<Mutable>): void {
     case "comment":
       keys.comment = readComment(value);
   }
+}
+
+function readCount(value: string, most: number): number {
+  if (/^[0-9]{1,11}$/.test(value) && Number(value) <= most) return Number(value);
+  throw new FieldError(`Bad number ${quote(value)}: 0 to ${most}`);
+}
+
+function readPrefixes(value: string): string[] {
+  const prefixes = value.split(",");
+  const wrong = prefixes.find((one) => parsePrefix(one) === undefined);
+  if (wrong !== undefined) {
+    throw new FieldError(
+      `Bad prefix ${quote(wrong)}: write 192.0.2.0/24 or an address`,
+      value.indexOf(wrong),
+    );
+  }
+  if (prefixes.length > MOST_DESTINATIONS) {
+    throw new FieldError(`At most ${MOST_DESTINATIONS} destinations`);
+  }
+  return prefixes;
 }

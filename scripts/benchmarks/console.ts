@@ -7,6 +7,7 @@
  * @module
  */
 import { newKeyPair } from "../../lib/sys/ssh.ts";
+import { writeSection } from "./page_section.ts";
 import { median, quantile, report as print, round } from "./report.ts";
 
 const NIS = Number(Deno.env.get("DIAPER_BENCH_NIS") ?? 1000);
@@ -311,11 +312,10 @@ function freePort(): number {
 try {
   await main();
   if (Deno.args.includes("--write")) {
-    Deno.writeTextFileSync(
-      `${root}docs/evaluation/console.md`,
+    writeSection(
+      "docs/evaluation/console.md",
+      "Many NIs",
       [
-        "# The console with many NIs",
-        "",
         `By \`scripts/bench console --write\`: ${NIS} simulated NIs in ${PROCESSES} processes on the same machine as`,
         `the console (${navigator.hardwareConcurrency} processors), ${RATE} alerts a second for ${SECONDS} s, each in a message of its own,`,
         `while somebody asks for ${PAGES} pages a second.`,
@@ -323,8 +323,7 @@ try {
         "| what | measured | target | met |",
         "| --- | --- | --- | --- |",
         ...rows,
-        "",
-      ].join("\n"),
+      ],
     );
   }
 } finally {

@@ -131,7 +131,7 @@ Deno.test("console: a controller tells of its pinholes, and is told of alerts an
     role: "controller",
     handlers: {
       connected: () => gate.pinholes([pinhole, { ...pinhole, id: 8 }], [], true),
-      alert: (ni, _id, event) => {
+      alert: ({ ni, event }) => {
         told.push(`${ni} ${(event["alert"] as { signature: string }).signature}`);
       },
       order: ({ verb, host }) => {

@@ -124,7 +124,9 @@ Deno.test({
       assert.equal(await page.evaluate("document.title.includes('owned')"), false);
       assert.equal(new URL(page.url()).hash, "", "the link does not stay in the history");
       await shoot(page, "overview");
-      for (const section of ["NIs", "Pinholes", "Contained", "Scanners", "Audit", "Alerts"]) {
+      for (
+        const section of ["Timeline", "NIs", "Pinholes", "Contained", "Scanners", "Audit", "Alerts"]
+      ) {
         await page.getByRole("link", { name: section, exact: true }).click();
         await page.getByRole("heading", { level: 2 }).first().waitFor();
         await shoot(page, section.toLowerCase());

@@ -20,6 +20,8 @@ const ignore = versions.length === 0 || uid === undefined || Deno.uid() !== 0;
 class Cluster implements AsyncDisposable {
   readonly directory = Deno.makeTempDirSync({ prefix: "diaper-pg-" });
   #server: Deno.ChildProcess | undefined;
+  #messages: ReadableStreamDefaultReader<string> | undefined;
+  #drained: Promise<void> | undefined;
 
   get url(): string {
     return `postgres://postgres@localhost/postgres?host=${this.directory}`;
@@ -33,6 +35,7 @@ class Cluster implements AsyncDisposable {
       uid: uid as number,
       gid,
       cwd: cluster.directory,
+      env: { LC_ALL: "C" },
       stdout: "null",
       stderr: "piped",
     } as const;
@@ -47,18 +50,28 @@ class Cluster implements AsyncDisposable {
         ...["-D", `${cluster.directory}/data`, "-k", cluster.directory],
         ...["-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB"],
       ],
-      stderr: "null",
     }).spawn();
-    for (let i = 0; i < 200; i++) {
-      if (existsSync(`${cluster.directory}/.s.PGSQL.5432`)) return cluster;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    // Its socket is there long before it takes anybody who comes to it.
+    let said = "";
+    cluster.#messages = cluster.#server.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    while (!said.includes("ready to accept connections")) {
+      const { value, done } = await cluster.#messages.read();
+      if (done) throw new Error(`PostgreSQL does not start: ${said}`);
+      said += value;
     }
-    throw new Error("PostgreSQL does not start");
+    cluster.#drained = cluster.#drain();
+    return cluster;
+  }
+
+  /** Reads what else it says, so that it never waits for somebody to read it. */
+  async #drain(): Promise<void> {
+    while (!(await this.#messages?.read())?.done);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server?.kill("SIGINT");
     await this.#server?.status;
+    await this.#drained;
     Deno.removeSync(this.directory, { recursive: true });
   }
 }

@@ -272,6 +272,9 @@ Deno.test({
     assert.equal(bad.code, 1);
     const last = phases(bad.stdout).at(-1);
     assert.equal(last?.phase, "rolled-back", last?.why);
+    const code = () =>
+      [...Deno.readDirSync(`${state}/bundles`)].filter((e) => e.isDirectory).length;
+    assert.equal(code(), 1, "code of the one that was tried last, until another one is");
     assert.match(last?.why ?? "", /boom/);
     const greedy = await push("greedy.yaml");
     assert.equal(greedy.code, 5);
@@ -300,6 +303,7 @@ Deno.test({
     again.kill("SIGUSR2");
     const [status] = await again.waitForLine(/^\{.*"rules".*/);
     assert.match(status, /udp port 9999/);
+    assert.equal(code(), 0, "no code of what will not run again");
     assert.equal((await again.stop()).code, 0);
     assert.equal((await console.stop()).code, 0);
   },
@@ -403,6 +407,57 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name:
+    `console system: who is contained stays so over kill -9 of the NI, not longer than ordered, and orders wait for it${
+      labPossible ? "" : " (skipped: labs need root)"
+    }`,
+  ignore: !labPossible,
+  fn: async () => {
+    await using lab = await NiLab.create();
+    const { net } = lab;
+    const { path, config, console, ni } = await niWithConsole(lab);
+    const order = async (...words: string[]) => {
+      const text = await net.must(DIAPER_BINARY, [
+        ...[...words, "--why", "a test", "--config", config, "--json"],
+      ]);
+      return JSON.parse(text) as { state: string };
+    };
+    const start = () => lab.start("--scanner", "codered", "--console", `${path}/ni.yaml`);
+    assert.equal((await order("block", lab.hostAddress, "--for", "1h")).state, "done");
+    ni.kill("SIGKILL");
+    await ni.status;
+    // While it is away it is told to let another host go when it comes, and to contain a third.
+    assert.equal((await order("slow", "203.0.113.50", "--for", "1h")).state, "sent");
+    const again = await start();
+    await again.waitForLine(/block 203\.0\.113\.1 until .*, as before: a test \(root\)/);
+    assert.equal((await lab.ping(2, "-i", "0.05", lab.netAddress)).answered, 0);
+    await again.waitForLine(/slow 203\.0\.113\.50 until .*: a test/);
+    // A short one ends while the NI is dead.
+    assert.equal((await order("block", lab.hostAddress, "--for", "1s")).state, "done");
+    again.kill("SIGKILL");
+    await again.status;
+    const blocked = async () =>
+      (await ask(net, config, "console", "orders")).some((o) =>
+        (o["order"] as { verb: string }).verb === "block"
+      );
+    for (let i = 0; i < 100 && await blocked(); i++);
+    assert.equal(await blocked(), false, "the console knows that it is over");
+    const third = await start();
+    await third.waitForLine(/slow 203\.0\.113\.50 until .*, as before/);
+    assert.equal((await lab.ping(1, lab.netAddress)).answered, 1);
+    assert.equal((await third.stop()).code, 0);
+    assert.equal((await console.stop()).code, 0);
+  },
+});
+
+/** Asks for a zone: one datagram, one finding. */
+const AXFR = `
+import socket, sys
+q = b"\\0\\1\\0\\0\\0\\1\\0\\0\\0\\0\\0\\0\\7example\\0\\0\\xfc\\0\\1"
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(q, (sys.argv[1], 53))
+`;
+
 /** Begins 20 connections at once, each with one SYN; how many were refused, which is an answer. */
 const BURST = `
 import select, socket, sys
@@ -416,9 +471,10 @@ print(len(p.poll(700)))
 `;
 
 Deno.test({
-  name: `console system: a worm behind an NI loses its pinholes, gets none, and gets them back${
-    labPossible ? "" : " (skipped: labs need root)"
-  }`,
+  name:
+    `console system: a worm behind an NI loses its pinholes, gets none, is slowed at its NI, and is let go${
+      labPossible ? "" : " (skipped: labs need root)"
+    }`,
   ignore: !labPossible,
   fn: async () => {
     await using lab = await NiLab.create();
@@ -432,7 +488,7 @@ Deno.test({
     Deno.writeTextFileSync(`${path}/gate_key`, gateKey.privateKey, { mode: 0o600 });
     Deno.writeTextFileSync(
       `${path}/peers`,
-      `gate ssh-ed25519 ${gateKey.publicKey} role=controller\n`,
+      `gate ssh-ed25519 ${gateKey.publicKey} role=controller hosts=203.0.113.0/24 orders=slow\n`,
       { append: true },
     );
     Deno.writeTextFileSync(
@@ -448,7 +504,11 @@ Deno.test({
     );
     await net.must(DIAPER_BINARY, ["console", "reload", "--config", config]);
     const gate = await DiaperHost.up(lab.lab, host, {
-      policy: ["allow operator * * * * * *", "react codered 203.0.113.0/24 for=10m id=worm"],
+      policy: [
+        "allow operator * * * * * *",
+        'react codered 203.0.113.0/24 for=10m signature="zone transfer" at-ni=slow dry-run=yes',
+        "react codered 203.0.113.0/24 for=10m id=worm at-ni=slow",
+      ],
       openPorts: [],
       settings: [`console: ${path}/gate.yaml`],
     });
@@ -459,18 +519,33 @@ Deno.test({
         ...["--destination", `${lab.hostAddress}:${port}`, "--config", gate.config],
       ]);
     assert.equal((await open(50_000)).code, 0);
+    const list = () =>
+      host.must(DIAPER_BINARY, ["pinhole", "list", "--json", "--config", gate.config]);
+    await host.must("python3", ["-c", AXFR, lab.netAddress]);
+    await gate.daemon.waitForLine(/site\.policy:2 would react: no pinholes for 203\.0\.113\.1/);
+    await gate.daemon.waitForLine(/site\.policy:2: edge would be told to slow 203\.0\.113\.1/);
+    assert.notEqual((await list()).trim(), "", "a dry run closes nothing");
     await host.must("python3", ["-c", WORM]);
-    await gate.daemon.waitForLine(/site\.policy:2 reacts: no pinholes for 203\.0\.113\.1 until/);
+    await gate.daemon.waitForLine(/site\.policy:3 reacts: no pinholes for 203\.0\.113\.1 until/);
+    await ni.waitForLine(/slow 203\.0\.113\.1 until .*: codered at edge: .* \(controller:gate\)/);
     const refused = await open(50_001);
     assert.deepEqual([refused.code, /react-worm|codered/.test(refused.stderr)], [5, true]);
-    const list = await host.must(DIAPER_BINARY, [
-      ...["pinhole", "list", "--json", "--config", gate.config],
+    assert.equal((await list()).trim(), "", "the open one was closed");
+    const [live] = await ask(net, config, "console", "orders");
+    assert.equal((live?.["order"] as { owner: string }).owner, "controller:gate");
+    // The console has the whole story: what the gate did stands beside what the NI found.
+    const told = () => ask(net, config, "alerts", "--scanner", "reaction");
+    let [story] = await told();
+    for (let i = 0; i < 100 && story === undefined; i++) [story] = await told();
+    const detail = story?.["detail"] as { pinholes_closed: number; closed: string[] };
+    assert.deepEqual([story?.["src_ip"], detail.pinholes_closed, detail.closed], [
+      ...[lab.hostAddress, 1, ["tcp 198.51.100.2 to 50000"]],
     ]);
-    assert.equal(list.trim(), "", "the open one was closed");
     await net.must(DIAPER_BINARY, [
       ...["allow", lab.hostAddress, "--why", "cleaned", "--config", config],
     ]);
     await gate.daemon.waitForLine(/allow 203\.0\.113\.1: cleaned/);
+    await ni.waitForLine(/allow 203\.0\.113\.1 .*: cleaned/);
     assert.equal((await open(50_002)).code, 0);
     assert.equal((await ni.stop()).code, 0);
     assert.equal((await console.stop()).code, 0);

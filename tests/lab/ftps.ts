@@ -17,6 +17,8 @@ export interface FtpsSpec {
   readonly bigBytes: number;
   /** Number of files `small/1` and so on, of 1,000 bytes each; 0 without it. */
   readonly smallFiles?: number;
+  /** Addresses that it is reached by besides the host's own, for its certificate. */
+  readonly names?: readonly string[];
 }
 
 /** The server's files. */
@@ -52,7 +54,8 @@ export async function makeFtpsSite(lab: Lab, host: Host, spec: FtpsSpec): Promis
 
   const certificate = `${base}/certificate.pem`;
   const key = `${base}/key.pem`;
-  const names = host.addresses.map((a) => `IP:${a.text}`).join(",");
+  const addresses = [...host.addresses.map((a) => a.text), ...(spec.names ?? [])];
+  const names = addresses.map((a) => `IP:${a}`).join(",");
   await host.must("openssl", [
     ...["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ftps"],
     ...["-addext", `subjectAltName=${names}`, "-keyout", key, "-out", certificate],

@@ -195,29 +195,36 @@ print(refused, "refused")
 `;
 
 /** What the scanners say of real captures: file, scanner, signatures. */
-const KNOWN: readonly (readonly [file: string, scanner: string, signatures: readonly string[]])[] =
-  [
-    ["ndpi/synscan.pcap", "portscan", ["vertical port scan"]],
-    ["ndpi/synscan.pcap", "synbomb", []],
-    ["ndpi/synscan.pcap", "beacon", []],
-    ["zeek/traces/ipv4/fragmented-1.pcap", "guard", ["tiny fragment", "overlapping fragments"]],
-    ["zeek/traces/ipv4/fragmented-3.pcap", "guard", []],
-    ["sv/ipv6-evasion/ipv6-malformed-fragments-18/frag-18.pcap", "guard", [
-      "overlapping fragments",
-    ]],
-    ["sv/ipv6-evasion/ipv6-malformed-fragments-31/frag-31.pcap", "guard", [
-      "fragment beyond the largest datagram",
-    ]],
-    ["zeek/traces/arp-leak.pcap", "guard", ["spoofed hardware address"]],
-    ["zeek/traces/dns-edns-ecs.pcap", "portscan", []],
-  ];
+const KNOWN: readonly (readonly [
+  ...[file: string, scanner: string, signatures: readonly string[]],
+  options?: Readonly<Record<string, unknown>>,
+])[] = [
+  ["ndpi/synscan.pcap", "portscan", ["vertical port scan"]],
+  ["ndpi/synscan.pcap", "synbomb", []],
+  ["ndpi/synscan.pcap", "beacon", []],
+  ["zeek/traces/ipv4/fragmented-1.pcap", "guard", ["tiny fragment", "overlapping fragments"]],
+  ["zeek/traces/ipv4/fragmented-3.pcap", "guard", []],
+  ["sv/ipv6-evasion/ipv6-malformed-fragments-18/frag-18.pcap", "guard", [
+    "overlapping fragments",
+  ]],
+  ["sv/ipv6-evasion/ipv6-malformed-fragments-31/frag-31.pcap", "guard", [
+    "fragment beyond the largest datagram",
+  ]],
+  ["zeek/traces/arp-leak.pcap", "guard", ["spoofed hardware address"]],
+  ["zeek/traces/dns-edns-ecs.pcap", "portscan", []],
+  // A program that tries passwords of an FTP server, a connection every 1.9 seconds.
+  ["zeek/traces/ftp/bruteforce.pcap", "beacon", [
+    "connections to one server at regular intervals",
+  ], { shortest: 1 }],
+  ["zeek/traces/ftp/bruteforce.pcap", "beacon", []],
+];
 
 if (!cagePossible) {
   Deno.test({ name: "scanners over captures (skipped: needs root)", ignore: true, fn: () => {} });
 } else {
   sharedTest("scanners over captures say what is known of them", "ni", (directory) => {
-    for (const [file, name, signatures] of KNOWN) {
-      const rights = usualRights(name) as ScannerRights;
+    for (const [file, name, signatures, options = {}] of KNOWN) {
+      const rights = { ...usualRights(name) as ScannerRights, options };
       const said: string[] = [];
       const { failures } = runOffline({
         read: `${directory}/${file}`,

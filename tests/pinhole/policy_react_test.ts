@@ -50,6 +50,22 @@ Deno.test("severity and signature narrow a line", () => {
   assert.equal(reactionTo({ ...WORM, signature: "zone transfer" }, line), undefined);
 });
 
+Deno.test("what is asked of the NI", () => {
+  const atNi = (keys: string) => rules(`react * * for=1h ${keys}`)[0]?.atNi;
+  assert.equal(atNi(""), undefined);
+  assert.deepEqual(atNi("at-ni=block"), { verb: "block" });
+  assert.deepEqual(atNi("at-ni=slow"), { verb: "slow", connections: 1, bytes: undefined });
+  assert.deepEqual(atNi("at-ni=slow bytes=9000"), {
+    verb: "slow",
+    connections: undefined,
+    bytes: 9000,
+  });
+  assert.deepEqual(atNi("at-ni=filter to=192.0.2.0/24,::1"), {
+    verb: "filter",
+    destinations: ["192.0.2.0/24", "::1"],
+  });
+});
+
 Deno.test("what is wrong with a react line is told with its place", () => {
   const said = (text: string) =>
     parsePolicy(text, "p").problems.map(({ column, message }) => `${column} ${message}`);
@@ -60,5 +76,11 @@ Deno.test("what is wrong with a react line is told with its place", () => {
   assert.match(said("react codered * for=1h for=2h")[0] ?? "", /given twice/);
   assert.match(said("react codered * for=1h severity=4")[0] ?? "", /Severity is 1/);
   assert.match(said("react codered * for=1h dry-run=maybe")[0] ?? "", /yes or no/);
+  assert.match(said("react codered * for=1h at-ni=stop")[0] ?? "", /^30 .*slow, filter or block/);
+  assert.match(said("react codered * for=1h connections=2")[0] ?? "", /go with at-ni=slow/);
+  assert.match(said("react codered * for=1h at-ni=filter")[0] ?? "", /give both or none/);
+  assert.match(said("react codered * for=1h at-ni=block to=::/0")[0] ?? "", /give both or none/);
+  assert.match(said("react codered * for=1h at-ni=filter to=a")[0] ?? "", /Bad prefix "a"/);
+  assert.match(said("react codered * for=1h at-ni=slow bytes=-1")[0] ?? "", /Bad number/);
   assert.match(said("react codered 1.2.3.400 for=1h")[0] ?? "", /^15 /);
 });

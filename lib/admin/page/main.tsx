@@ -10,6 +10,7 @@ import { ApiError, get, type Me, post, setToken } from "./api.ts";
 import { RateChart, type Rates } from "./chart.tsx";
 import { ContainDialog, type Verb } from "./contain.tsx";
 import { Table, Time, useData } from "./parts.tsx";
+import { Timeline } from "./timeline.tsx";
 
 interface Peer {
   readonly name: string;
@@ -91,6 +92,7 @@ interface AuditRow {
 const SECTIONS = [
   "Overview",
   "Alerts",
+  "Timeline",
   "NIs",
   "Pinholes",
   "Contained",
@@ -541,6 +543,9 @@ function App({ me }: { readonly me: Me }): JSX.Element {
             open={setAlert}
             peers={peers.map((p) => p.name)}
           />
+        )}
+        {section === "Timeline" && (
+          <Timeline version={`${live["alerts"]} ${live["orders"]}`} open={setAlert} />
         )}
         {section === "NIs" && <Peers peers={peers} contain={contain} />}
         {section === "Pinholes" && <Pinholes version={live["pinholes"]} />}
