@@ -83,7 +83,11 @@ async function demo(directory: string): Promise<StoryResult> {
   await camera.shoot("overview", "Overview", { waitFor: "same finding" });
   await camera.shoot("overview-dark", "Overview", { waitFor: "same finding", dark: true });
   await camera.shoot("alerts", "Alerts", { waitFor: "codered" });
-  await camera.shoot("timeline", "Timeline", { waitFor: "controller:gate", fill: server });
+  await camera.shoot("timeline", "Timeline", {
+    waitFor: "controller:gate",
+    fill: server,
+    gone: "ni-desk",
+  });
   await camera.shoot("timeline-dark", "Timeline", { waitFor: "controller:gate", dark: true });
   await camera.shoot("timeline-phone", "Timeline", { waitFor: "controller:gate", phone: true });
   await camera.shoot("contained", "Contained", { waitFor: "controller:gate" });

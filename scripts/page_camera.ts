@@ -19,8 +19,9 @@ export interface Picture {
   readonly waitFor: string;
   readonly dark?: boolean;
   readonly phone?: boolean;
-  /** What is written into the field "Host" before. */
+  /** What is written into the field "Host" before, and words that are not there any more then. */
   readonly fill?: string;
+  readonly gone?: string;
 }
 
 /** A browser that is logged in. */
@@ -57,7 +58,7 @@ export class PageCamera {
       browser = await chromium.launch({ executablePath: starter, args: ARGUMENTS });
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
       const camera = new PageCamera(browser, await context.newPage(), directory);
-      const [link] = await console.ask<{ url: string }>("console", "login");
+      const [link] = await console.ask<{ url: string }>("console", "login", "--role", "act");
       await camera.#page?.goto(link?.url ?? "");
       await camera.#page?.getByRole("heading", { name: "Alerts over time" }).waitFor();
       return camera;
@@ -80,7 +81,13 @@ export class PageCamera {
     await page.getByRole("link", { name: section, exact: true }).click();
     await page.getByRole("heading", { level: 2 }).first().waitFor();
     const field = page.getByLabel("Host", { exact: true });
-    if (await field.count() > 0) await field.fill(picture.fill ?? "");
+    if (await field.count() > 0 && await field.inputValue() !== (picture.fill ?? "")) {
+      await field.fill(picture.fill ?? "");
+      await field.blur();
+    }
+    if (picture.gone !== undefined) {
+      await page.getByRole("table").getByText(picture.gone).first().waitFor({ state: "detached" });
+    }
     await page.getByRole("table").getByText(picture.waitFor).first().waitFor();
     const path = `${this.#directory}/${name}.png`;
     await page.screenshot({ path, fullPage: true });

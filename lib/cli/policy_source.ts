@@ -15,24 +15,17 @@ import { readLimited, refuseErrors, resolveHosts } from "./policy_files.ts";
  * @throws {CliError} when it cannot be read or has errors, which are shown first.
  */
 export async function loadPolicySource(file: string, denials: string): Promise<PolicySource> {
-  const site = await readLimited(file);
-  // The site's last line need not have an end.
-  const behind = denialLines(denials);
-  const bytes = behind === "" ? site : joined(site, new TextEncoder().encode(`\n${behind}`));
+  const bytes = await readLimited(file);
   const answers = await resolveHosts(bytes);
   const { problems } = parsePolicy(bytes, file, (name) => answers.get(name) ?? { addresses: [] });
   refuseErrors(file, problems);
+  const behind = denialLines(denials);
+  refuseErrors(denials, parsePolicy(behind, denials).problems);
   const hosts = [...answers].map(([name, a]) => [name, a.addresses.map((ip) => ip.text)] as const);
   return {
     file,
     text: new TextDecoder("utf-8", { fatal: true }).decode(bytes),
     hosts: Object.fromEntries(hosts),
+    denials: behind === "" ? undefined : { file: denials, text: behind },
   };
-}
-
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }

@@ -78,7 +78,9 @@ export class ReactionReports {
       event_type: "alert",
       src_ip: host,
       alert: {
-        signature: "host lost its pinholes and gets no new ones",
+        signature: `host lost ${open.count} open pinhole${
+          open.count === 1 ? "" : "s"
+        }, gets no new ones`,
         category: "Reaction",
         severity: 3,
         action: "blocked",

@@ -24,6 +24,8 @@ export interface PolicySource {
   readonly text: string;
   /** Addresses of each host named in it. */
   readonly hosts: Readonly<Record<string, readonly string[]>>;
+  /** Hosts that get no pinholes for a time: rules of a file of their own, behind those of the site. */
+  readonly denials?: { readonly file: string; readonly text: string } | undefined;
 }
 
 /** The account and delegate of pinholes that are opened by hand. */
@@ -92,10 +94,14 @@ export function readPolicy(source: PolicySource): Policy {
     const addresses = (source.hosts[name] ?? []).flatMap((text) => parseIp(text) ?? []);
     return addresses.length === 0 ? { addresses, failure: "was not resolved" } : { addresses };
   };
-  const { rules, problems } = parsePolicy(source.text, source.file, resolve);
-  const errors = problems.filter((p) => p.severity === "error");
+  const { denials } = source;
+  const site = parsePolicy(source.text, source.file, resolve);
+  const behind = denials === undefined ? undefined : parsePolicy(denials.text, denials.file);
+  const errors = [...site.problems, ...behind?.problems ?? []].filter((p) =>
+    p.severity === "error"
+  );
   if (errors.length > 0) {
     throw new Error(errors.map(problemText).join("\n"));
   }
-  return compilePolicy(rules);
+  return compilePolicy([...site.rules, ...behind?.rules ?? []]);
 }

@@ -14,17 +14,20 @@ export interface Denial {
   readonly host: IpAddress;
   /** Milliseconds since the epoch. */
   readonly until: number;
-  /** Who wants it: shown as the rule's id. */
+  /** Who wants it: shown in the rule's id, before the host. */
   readonly id: string;
   readonly why: string;
 }
+
+/** Characters of a rule's id. */
+const LONGEST_ID = 64;
 
 /** Where they are kept. */
 export function denialsFile(stateDir: string): string {
   return `${stateDir}/denials.policy`;
 }
 
-/** Lines that hold now, for the end of the policy's text; nothing when there are none. */
+/** Lines that hold now; nothing when there are none. */
 export function denialLines(file: string): string {
   return existsSync(file) ? Deno.readTextFileSync(file) : "";
 }
@@ -59,7 +62,9 @@ export class Denials {
     const { host, until, id, why } = denial;
     const comment = why.replace(/[^ !#-[\]-~]/g, "?").slice(0, 180);
     const end = new Date(until).toISOString();
-    const line = `deny * * * * * ${host.text} * until=${end} id=${id} comment="${comment}"`;
+    // One name, one line: several hosts may be there by one rule.
+    const name = `${id.slice(0, LONGEST_ID - host.text.length - 1)}:${host.text}`;
+    const line = `deny * * * * * ${host.text} * until=${end} id=${name} comment="${comment}"`;
     this.#hosts.set(host.text, { line, until });
     this.#write(now);
   }

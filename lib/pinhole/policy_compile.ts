@@ -57,9 +57,12 @@ class CompiledPolicy implements Policy {
   constructor(rules: readonly PolicyRule[]) {
     this.rules = [...rules];
     this.#index = new RuleIndex(this.rules);
-    this.#why = this.rules.map((rule) =>
-      `${rule.effect === "allow" ? "allowed" : "denied"} by ${ruleName(rule)}`
-    );
+    this.#why = this.rules.map((rule) => {
+      if (rule.effect === "allow") return `allowed by ${ruleName(rule)}`;
+      // Whoever is refused something wants to know why.
+      const { comment } = rule.keys;
+      return `denied by ${ruleName(rule)}${comment === undefined ? "" : `: ${comment}`}`;
+    });
   }
 
   decide(question: PolicyQuestion, state: PolicyState): PolicyDecision {

@@ -89,6 +89,9 @@ Deno.test({
   },
 });
 
+/** An address of the host behind the NI that is never to be contained. */
+const SPARED = "203.0.113.9";
+
 /** A console on the network's host, and an NI that reports to it. */
 async function niWithConsole(
   lab: NiLab,
@@ -115,6 +118,7 @@ async function niWithConsole(
     `state_dir: ${path}/state`,
     "control_group: root",
     `eve: { file: ${path}/eve.json }`,
+    `never_block: ["${SPARED}"]`,
   );
   write(
     "ni.yaml",
@@ -455,7 +459,8 @@ Deno.test({
 const AXFR = `
 import socket, sys
 q = b"\\0\\1\\0\\0\\0\\1\\0\\0\\0\\0\\0\\0\\7example\\0\\0\\xfc\\0\\1"
-socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(q, (sys.argv[1], 53))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((sys.argv[2], 0))
+s.sendto(q, (sys.argv[1], 53))
 `;
 
 /** Begins 20 connections at once, each with one SYN; how many were refused, which is an answer. */
@@ -521,7 +526,12 @@ Deno.test({
     assert.equal((await open(50_000)).code, 0);
     const list = () =>
       host.must(DIAPER_BINARY, ["pinhole", "list", "--json", "--config", gate.config]);
-    await host.must("python3", ["-c", AXFR, lab.netAddress]);
+    await host.must("ip", ["addr", "add", `${SPARED}/24`, "dev", "ni0"]);
+    await host.must("python3", ["-c", AXFR, lab.netAddress, SPARED]);
+    await gate.daemon.waitForLine(
+      /site\.policy:2 spares 203\.0\.113\.9, in the console's never_block/,
+    );
+    await host.must("python3", ["-c", AXFR, lab.netAddress, lab.hostAddress]);
     await gate.daemon.waitForLine(/site\.policy:2 would react: no pinholes for 203\.0\.113\.1/);
     await gate.daemon.waitForLine(/site\.policy:2: edge would be told to slow 203\.0\.113\.1/);
     assert.notEqual((await list()).trim(), "", "a dry run closes nothing");

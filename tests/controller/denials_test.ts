@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { denialLines, Denials, denialsFile } from "../../lib/controller/denials.ts";
 import { type IpAddress, parseIp } from "../../lib/net/ip.ts";
-import { parsePolicy } from "../../lib/pinhole/policy.ts";
+import { readPolicy } from "../../lib/controller/authorization.ts";
+import { IDLE_STATE, parsePolicy } from "../../lib/pinhole/policy.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
 const HOST = parseIp("192.0.2.10") as IpAddress;
@@ -27,7 +28,7 @@ Deno.test("denials are deny rules that end, whatever the reason says", async () 
     const [rule] = rules;
     assert.deepEqual(
       [rule?.effect, rule?.keys.until, rule?.keys.id],
-      ["deny", NOW + 60_000, "react-3"],
+      ["deny", NOW + 60_000, "react-3:192.0.2.10"],
     );
     assert.equal((Deno.statSync(file).mode as number) & 0o777, 0o600);
   });
@@ -46,5 +47,34 @@ Deno.test("denials outlive a restart, are replaced, taken back, and forgotten wh
     assert.equal(second.remove("192.0.2.10", NOW + 600), true);
     assert.equal(second.remove("192.0.2.10", NOW + 600), false);
     assert.equal(denialLines(file), "");
+  });
+});
+
+Deno.test("denials of several hosts by one rule stand beside the site's rules, and say why", async () => {
+  await inDirectory((file) => {
+    const denials = new Denials(file, NOW);
+    const until = Date.now() + 600_000;
+    const id = `react-${"x".repeat(64)}`;
+    for (const host of ["192.0.2.10", "192.0.2.11", "2001:db8:1:2:3:4:5:6"]) {
+      denials.add({ host: parseIp(host) as IpAddress, until, id, why: `codered: ${host}` }, NOW);
+    }
+    const policy = readPolicy({
+      file: "site.policy",
+      text: `allow * * tcp * * * * id=${id.slice(0, 64)}`,
+      hosts: {},
+      denials: { file, text: denialLines(file) },
+    });
+    const decide = (destination: string) =>
+      policy.decide({
+        ...{ delegate: "d", user: "u", protocol: "tcp", source: HOST, sourcePort: 0 },
+        ...{ destination: parseIp(destination) as IpAddress, destinationPort: 50_000 },
+        at: Date.now(),
+      }, IDLE_STATE);
+    assert.equal(decide("192.0.2.12").permitted, true);
+    for (const [line, host] of ["192.0.2.10", "192.0.2.11"].entries()) {
+      const { permitted, why } = decide(host);
+      assert.equal(permitted, false);
+      assert.match(why, new RegExp(`^denied by ${file}:${line + 1} .*: codered: ${host}$`));
+    }
   });
 });

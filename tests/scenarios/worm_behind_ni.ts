@@ -77,7 +77,7 @@ export class WormScenario {
   readonly #site: FtpsSite;
   readonly #gate: DiaperHost;
   readonly #nis: { readonly server: LabProcess; readonly desk: LabProcess };
-  readonly #capture: Capture;
+  readonly #captures: readonly Capture[];
   #transfers = 0;
 
   private constructor(
@@ -86,14 +86,14 @@ export class WormScenario {
     site: FtpsSite,
     gate: DiaperHost,
     nis: { readonly server: LabProcess; readonly desk: LabProcess },
-    capture: Capture,
+    captures: readonly Capture[],
   ) {
     this.#lab = lab;
     this.console = console;
     this.#site = site;
     this.#gate = gate;
     this.#nis = nis;
-    this.#capture = capture;
+    this.#captures = captures;
     [this.server, this.desk, this.net] = [lab.host("server"), lab.host("desk"), lab.host("net")];
   }
 
@@ -161,8 +161,12 @@ export class WormScenario {
       await listening.catch(() => undefined); // says less than the program itself
       throw new Error(`vsftpd ended:\n${served.output().join("\n")}`);
     }
-    const capture = await net.capture("any", `tcp[tcpflags] = tcp-syn and dst net ${VICTIMS}`);
-    return new WormScenario(lab, console, site, gate, nis, capture);
+    const captures = await Promise.all(
+      ["nis", "nid"].map((device) =>
+        net.capture(device, `tcp[tcpflags] = tcp-syn and dst net ${VICTIMS}`)
+      ),
+    );
+    return new WormScenario(lab, console, site, gate, nis, captures);
   }
 
   /** Begins to fetch the file; resolves when its data flows. */
@@ -208,7 +212,7 @@ export class WormScenario {
     const worm = this[which].spawn("python3", ["-c", WORM, which === "server" ? "1" : "2"]);
     await this.#nis[which].waitForLine(new RegExp(`slow ${host.replaceAll(".", "\\.")} until`));
     await worm.status;
-    const sent = this.#capture.packets().filter((p) => p.source === host);
+    const sent = this.#captures.flatMap((c) => c.packets()).filter((p) => p.source === host);
     const [alert] = await this.#alerts(host);
     const audit = await this.console.ask<ConsoleLine>("console", "audit");
     const given = audit.find((l) => l.what === "order.slow" && l.detail["host"] === host);

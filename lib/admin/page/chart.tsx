@@ -20,6 +20,8 @@ export function RateChart({ rates }: { readonly rates: Rates }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const data = series(rates);
+  const latest = useRef(data);
+  latest.current = data;
   useEffect(() => {
     const element = place.current;
     if (element === null) return;
@@ -31,7 +33,11 @@ export function RateChart({ rates }: { readonly rates: Rates }): JSX.Element {
       element.style.color = "";
       return value || style.color;
     };
-    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 } };
+    const axis = () => ({
+      stroke: colour("--soft"),
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { stroke: colour("--line"), width: 1 },
+    });
     const line = (label: string, name: string) => ({
       label,
       stroke: colour(name),
@@ -46,15 +52,15 @@ export function RateChart({ rates }: { readonly rates: Rates }): JSX.Element {
           legend: { show: false },
           cursor: { drag: { x: false, y: false } },
           scales: { y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.1)] } },
-          axes: [{ ...axis }, { ...axis, size: 56 }],
+          axes: [{ ...axis(), values: clocks }, { ...axis(), size: 56 }],
           series: [
             {},
-            line("grave", "--grave"),
-            line("warning", "--warn"),
             line("notice", "--accent"),
+            line("warning", "--warn"),
+            line("grave", "--grave"),
           ],
         },
-        data,
+        latest.current,
         element,
       );
     plot.current = make();
@@ -104,7 +110,19 @@ export function RateChart({ rates }: { readonly rates: Rates }): JSX.Element {
   );
 }
 
-/** One value a step and severity, also where there was nothing. */
+/** Times along the axis: the clock, or the day when there are many. */
+function clocks(_plot: uPlot, times: number[]): string[] {
+  const days = (times.at(-1) ?? 0) - (times[0] ?? 0) > 2 * 86_400;
+  const pad = (n: number) => String(n).padStart(2, "0");
+  return times.map((time) => {
+    const date = new Date(time * 1000);
+    return days
+      ? `${pad(date.getMonth() + 1)}-${pad(date.getDate())}`
+      : `${pad(date.getHours())}:${pad(date.getMinutes())}`;
+  });
+}
+
+/** One value a step and severity, the gravest last and on top, also where there was nothing. */
 function series({ step, since, until, rates }: Rates): uPlot.AlignedData {
   const first = since - since % step;
   const times: number[] = [];
@@ -117,5 +135,5 @@ function series({ step, since, until, rates }: Rates): uPlot.AlignedData {
       row[place] = (row[place] ?? 0) + count * 60_000 / step;
     }
   }
-  return [times, ...rows] as uPlot.AlignedData;
+  return [times, ...rows.reverse()] as uPlot.AlignedData;
 }

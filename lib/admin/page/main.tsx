@@ -467,7 +467,7 @@ function Audit(): JSX.Element {
           {
             title: "Detail",
             cell: (a) =>
-              Object.entries(a.detail).map(([k, v]) =>
+              Object.entries(a.detail).filter(([, v]) => v !== "").map(([k, v]) =>
                 `${k}: ${typeof v === "string" ? v : JSON.stringify(v)}`
               ).join("; "),
           },

@@ -7,14 +7,18 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, get } from "./api.ts";
 
-/** A time for people, by their own clock. */
-export function Time({ at }: { at: number | string | null | undefined }): JSX.Element {
+/** A time for people, by their own clock; with milliseconds where the order of things is the point. */
+export function Time(
+  { at, exact }: { at: number | string | null | undefined; exact?: boolean },
+): JSX.Element {
   if (at === null || at === undefined) return <span class="soft">-</span>;
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return <span>{String(at)}</span>;
   const pad = (n: number) => String(n).padStart(2, "0");
   const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
-  const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+  const second = pad(date.getSeconds()) +
+    (exact === true ? `.${String(date.getMilliseconds()).padStart(3, "0")}` : "");
+  const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${second}`;
   return <time dateTime={date.toISOString()}>{`${day} ${clock}`}</time>;
 }
 

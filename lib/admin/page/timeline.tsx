@@ -28,7 +28,7 @@ interface OrderStep {
 interface OutbreakStep {
   readonly id: number;
   readonly signature: string;
-  readonly first: number;
+  readonly last: number;
   readonly hosts: readonly string[];
 }
 
@@ -81,15 +81,15 @@ export function Timeline(
       </form>
       {error !== undefined && <p class="error" role="alert">{error}</p>}
       <Table
-        caption={`What happened, oldest first, by the latest ${MOST} alerts`}
+        caption="Oldest first"
         rows={ready ? steps : undefined}
         id={(s) => s.id}
         empty="Nothing."
         columns={[
-          { title: "Time", kind: "time", cell: (s) => <Time at={s.at} /> },
+          { title: "Time", kind: "time", cell: (s) => <Time at={s.at} exact /> },
           { title: "Kind", cell: (s) => s.kind },
           { title: "Who", cell: (s) => s.who },
-          { title: "What", cell: (s) => s.what },
+          { title: "What", cell: (s) => <span>{s.what}</span> },
         ]}
       />
     </section>
@@ -132,7 +132,8 @@ function orderStep({ order, peer, state, why }: OrderStep): Step {
 function outbreakStep(o: OutbreakStep): Step {
   return {
     id: `outbreak ${o.id}`,
-    at: o.first,
+    // It is one since the last host that it came to.
+    at: o.last,
     kind: <span class="tag s1">outbreak</span>,
     who: "console",
     what: `${o.signature} on ${o.hosts.length} hosts: ${o.hosts.slice(0, 8).join(", ")}`,
