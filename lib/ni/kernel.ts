@@ -10,6 +10,7 @@
 import type { BpfInstruction } from "../net/bpf.ts";
 import type { ScanRule } from "./fast_path.ts";
 import { Packet, TCP } from "../net/packet.ts";
+import { compileFilter } from "../sys/libpcap.ts";
 import { type FrameMemory, VNET_HEADER } from "../sys/packet_socket.ts";
 import { ContainedHosts } from "./containment.ts";
 import { packetFields } from "./event_fields.ts";
@@ -172,6 +173,8 @@ export class NiKernel {
   };
   /** Hosts that are contained now. */
   readonly contained = new ContainedHosts();
+  /** What brings their frames here, by filter. */
+  #containedRules = new Map<string, ScanRule>();
   /** Counts of each prevent rule. */
   rules: readonly RuleCounters[] = [];
   #prevent: readonly FrameFilter[] = [];
@@ -452,10 +455,18 @@ export class NiKernel {
 
   /** Frames of hosts that are contained come here, and are judged here. */
   containedRules(): ScanRule[] {
-    return this.contained.filters().map((text) => ({
-      asked: frameFilter(text, this.#options.linkType).program,
-      within: [MATCHES_ALL],
-    }));
+    const before = this.#containedRules;
+    // Programs of hosts that stay are kept: each order would compile them all anew.
+    this.#containedRules = new Map(
+      this.contained.filters().map((text) => [
+        text,
+        before.get(text) ?? {
+          asked: compileFilter(text, this.#options.linkType),
+          within: [MATCHES_ALL],
+        },
+      ]),
+    );
+    return [...this.#containedRules.values()];
   }
 
   #mayPass(frame: FrameRef): boolean {

@@ -1,13 +1,13 @@
 /**
  * From a finding in real traffic to what is done about it: a host behind a real NI asks for a zone, its scanner tells
  * the console, the console tells the host's controller, whose policy closes the host's pinhole in nftables and has it
- * slowed at the NI. Each round is a host of its own. Needs root.
+ * slowed at the NI. Each round is a host of its own, which is let go after it. Needs root.
  *
  *   --write   write the section of docs/evaluation/console.md
  *
  * @module
  */
-import { askForOne } from "../../lib/cli/control_client.ts";
+import { askDaemon, askForOne } from "../../lib/cli/control_client.ts";
 import { LabConsole } from "../../tests/lab/console.ts";
 import { DIAPER_BINARY, diaperDirectory, DiaperHost } from "../../tests/lab/diaper.ts";
 import { Lab } from "../../tests/lab/lab.ts";
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
   await gate.verb("status");
   const trigger = host.spawn("python3", ["-u", "-c", TRIGGER]);
   await trigger.waitForLine(/ready/);
-  await measure({ ni, monitor, trigger });
+  await measure({ ni, monitor, trigger, gate: gate.daemon, place: console.place });
 }
 
 async function measure(
@@ -105,6 +105,8 @@ async function measure(
     readonly ni: LabProcess;
     readonly monitor: LabProcess;
     readonly trigger: LabProcess;
+    readonly gate: LabProcess;
+    readonly place: LabConsole["place"];
   },
 ): Promise<void> {
   const closed: number[] = [];
@@ -121,6 +123,11 @@ async function measure(
       took(lab.monitor, new RegExp(`delete element .* ${text} `)),
       took(lab.ni, new RegExp(`slow ${text} until`)),
     ]);
+    const allow = { op: "order", verb: "allow", lifetime: 60, reason: "measured" } as const;
+    for await (const _ of await askDaemon(lab.place, { ...allow, host: address(i) })) {
+      // Both have answered when it ends.
+    }
+    await lab.gate.waitForLine(new RegExp(`allow ${text}: measured`));
     if (i < WARM) continue;
     closed.push(perimeter);
     slowed.push(atNi);

@@ -4,6 +4,7 @@
  * @module
  */
 import { mkdirSync, writeFileSync } from "node:fs";
+import { consolePlace, readConsoleConfig } from "../../lib/cli/console_config.ts";
 import { newKeyPair } from "../../lib/sys/ssh.ts";
 import { DIAPER_BINARY } from "./diaper.ts";
 import type { Host } from "./host.ts";
@@ -59,6 +60,11 @@ export class LabConsole {
   /** Its configuration file. */
   get config(): string {
     return `${this.#path}/console.yaml`;
+  }
+
+  /** Where its control socket is, for those who ask often. */
+  get place(): ReturnType<typeof consolePlace> {
+    return consolePlace(readConsoleConfig(this.config).config);
   }
 
   /** Its process. */
