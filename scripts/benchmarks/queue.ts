@@ -17,7 +17,7 @@ import { median, report } from "./report.ts";
 
 const TABLE = "diaper_bench";
 const COUNT = 10_000;
-const ROUNDS = 7;
+const ROUNDS = 15;
 const LEASE = 3600;
 const SOURCE = parseIp("198.51.100.7") as IpAddress;
 const DESTINATION = parseIp("192.0.2.1") as IpAddress;
@@ -47,7 +47,7 @@ async function measure(): Promise<void> {
   const execution = new Execution(enforcer, ledger, table, audit, LEASE);
   try {
     await enforcer.connect();
-    const queued: number[] = [];
+    const ratios: number[] = [];
     const direct: number[] = [];
     for (let round = 0; round <= ROUNDS; round++) {
       const one = await throughExecution(execution, ledger);
@@ -57,13 +57,16 @@ async function measure(): Promise<void> {
       execution.settle();
       ledger.tidy();
       if (round === 0) continue; // compiled code, memory of the kernel
-      queued.push(COUNT / one);
+      ratios.push(two / one);
       direct.push(COUNT / two);
     }
-    report("queue", `${COUNT} queued pinholes opened, with ledger`, median(queued), "1/s", {
-      baseline: median(direct),
+    // Of rounds, so that what else the machine does meets both.
+    const baseline = median(direct);
+    const queued = baseline * median(ratios);
+    report("queue", `${COUNT} queued pinholes opened, with ledger`, queued, "1/s", {
+      baseline,
       target: "at least 0.9 of libnftables with the same batches",
-      met: median(queued) >= 0.9 * median(direct),
+      met: queued >= 0.9 * baseline,
     });
   } finally {
     nft.close();
