@@ -53,7 +53,9 @@ interface PortCounts {
   readonly running: boolean;
   readonly forwarded: Counted;
   readonly scanned: Counted;
+  readonly copied: Counted;
   readonly dropped: number;
+  readonly copies_dropped: number;
   readonly unsent: Readonly<Record<string, number>>;
 }
 
@@ -78,7 +80,7 @@ export function inlineSummary(status: Readonly<Record<string, unknown>>): string
   const { ports, frames, rules, scanners, streams } = status as unknown as InlineCounts;
   return [
     ...ports.flatMap((port) => {
-      const { forwarded, scanned, dropped, unsent } = port;
+      const { forwarded, scanned, copied, dropped, copies_dropped, unsent } = port;
       const side = port.direction === "from-host" ? "the host" : "the network";
       const from = `from ${side}, ${port.interface}${port.running ? "" : " (no carrier)"},`;
       const lost = Object.entries(unsent).flatMap(([why, n]) =>
@@ -88,8 +90,12 @@ export function inlineSummary(status: Readonly<Record<string, unknown>>): string
         `${forwarded.frames} frames (${
           bytesText(forwarded.bytes)
         }) ${from} forwarded by the kernel`,
+        `${copied.frames} of them (${bytesText(copied.bytes)}) read meanwhile by scanners`,
         `${scanned.frames} frames (${bytesText(scanned.bytes)}) ${from} scanned`,
         ...(dropped > 0 ? [`${dropped} frames ${from} lost, since user space was too slow`] : []),
+        ...(copies_dropped > 0
+          ? [`${copies_dropped} frames ${from} not read for that reason`]
+          : []),
         ...lost,
       ];
     }),

@@ -232,6 +232,7 @@ export const HELPER = {
   MAP_UPDATE: 2,
   MAP_DELETE: 3,
   KTIME: 5,
+  CLONE_REDIRECT: 13,
   REDIRECT: 23,
   SKB_LOAD_BYTES: 26,
 } as const;

@@ -1,7 +1,7 @@
 /**
  * The kernel's part of forwarding: one eBPF program on each port decides about every frame, once. What a prevent rule
- * covers is dropped, what a scanner subscribed to goes to user space through a virtual cable, everything else goes
- * straight to the other port. A new program takes the old one's place between two frames, so that none is forwarded
+ * covers is dropped, what a scanner may hold goes to user space through a virtual cable, everything else goes
+ * straight to the other port; of what scanners only read a copy goes through a cable of its own. A new program takes the old one's place between two frames, so that none is forwarded
  * twice or lost.
  *
  * The program is gone with the process, however that ends; what is underneath it then decides (`on_exit`).
@@ -28,6 +28,8 @@ export interface ScanRule {
   readonly within: readonly (readonly BpfInstruction[])[];
   /** The scanner's number: flows that it has finished are not sent to it. Without one all are. */
   readonly scanner?: number;
+  /** A copy is enough: the frame itself goes on at once, when no other rule has it go to user space. */
+  readonly copy?: boolean;
 }
 
 /** What the programs do. */
@@ -44,6 +46,8 @@ export interface FastPathPort {
   /** The other port's interface; "own": their own way, from which the program has not taken them. */
   readonly peer: number | "own";
   readonly cable: number;
+  /** The cable for copies. */
+  readonly copies: number;
   /** Frames come from the host here, not from the network. */
   readonly fromHost: boolean;
   /** Flows that scanners have finished, the same for both ports. */
@@ -70,10 +74,11 @@ const TC_ACT_SHOT = 2;
 /** What a program answers for frames that go their own way: to the next filter, or past all of them. */
 const TCX_NEXT = -1;
 const TCX_PASS = 0;
-/** Entries of the counters: forwarded, to user space, then one for each prevent rule. */
+/** Entries of the counters: forwarded, to user space, forwarded with a copy to user space, then one for each prevent rule. */
 const FORWARDED = 0;
 const SCANNED = 1;
-const PREVENTED = 2;
+const COPIED = 2;
+const PREVENTED = 3;
 /** Offset of `len` in struct __sk_buff. */
 const SKB_LEN = 0;
 const SKB_MARK = 8;
@@ -164,7 +169,9 @@ export class FastPath {
         this.#program = program;
         if (!anew) return;
         // Nobody counts there any more.
-        for (const entry of [FORWARDED, SCANNED]) this.#before.set(entry, this.#count(entry));
+        for (const entry of [FORWARDED, SCANNED, COPIED]) {
+          this.#before.set(entry, this.#count(entry));
+        }
         libc.close(this.#counters);
         this.#counters = counters;
         this.#rules = rules.prevent;
@@ -180,6 +187,11 @@ export class FastPath {
   /** Frames that went to user space. */
   scanned(): Count {
     return this.#count(SCANNED);
+  }
+
+  /** Frames that went to the other port and of which a copy went to user space; they are among those {@link forwarded}. */
+  copied(): Count {
+    return this.#count(COPIED);
   }
 
   /** Frames that a prevent rule dropped. */
@@ -217,12 +229,18 @@ export class FastPath {
     const { mark, peer, cable } = this.#port;
     if (mark !== undefined) out.load(4, 1, 6, SKB_MARK).jump32(JUMP.EQ, 1, mark, "decided");
     const fragments = rules.prevent.length + rules.scan.length > 0;
-    if (fragments) this.#addFragments(out, rules.prevent.length);
+    if (fragments) {
+      this.#addFragments(out, rules.prevent.length, rules.scan.some(({ copy }) => copy === true));
+    }
     rules.prevent.forEach((program, i) => {
       addClassic(out, program, `p${i}_`, `drop${i}`, `prevent${i + 1}`);
       out.label(`prevent${i + 1}`);
     });
-    rules.scan.forEach(({ asked, within, scanner }, i) => {
+    // Who may hold a frame decides where it goes; only then copies matter.
+    const held = rules.scan.filter(({ copy }) => copy !== true);
+    const copied = rules.scan.filter(({ copy }) => copy === true);
+    [...held, ...copied].forEach(({ asked, within, scanner }, i) => {
+      const scan = i < held.length ? "scan" : "copy";
       addClassic(out, asked, `a${i}_`, `within${i}_0`, `scan${i + 1}`);
       within.forEach((program, j) => {
         out.label(`within${i}_${j}`);
@@ -232,12 +250,12 @@ export class FastPath {
       if (within.length === 0) out.label(`within${i}_0`).goto(`scan${i + 1}`);
       out.label(`match${i}`);
       if (scanner === undefined || this.#port.flows === undefined || scanner >= MOST_SCANNERS) {
-        out.goto("scan");
+        out.goto(scan);
       } else {
         this.#port.flows.addLookup(out, scanner, {
           prefix: `f${i}_`,
           fromHost: this.#port.fromHost,
-          scan: "scan",
+          scan,
           finished: `scan${i + 1}`,
         });
       }
@@ -249,6 +267,14 @@ export class FastPath {
       this.#addCount(out, counters, FORWARDED);
       out.alu(ALU.MOV, 0, rules.last === true ? TCX_PASS : TCX_NEXT).exit();
     } else this.#redirect(out, counters, FORWARDED, peer);
+    if (copied.length > 0) {
+      out.label("copy");
+      if (fragments) this.#addDecision(out, COPIED, "copying");
+      out.label("copying");
+      this.#addCount(out, counters, COPIED);
+      out.aluRegister(ALU.MOV, 1, 6).alu(ALU.MOV, 2, this.#port.copies).alu(ALU.MOV, 3, 0);
+      out.call(HELPER.CLONE_REDIRECT).goto("forward");
+    }
     out.label("scan");
     if (fragments) this.#addDecision(out, SCANNED, "cable");
     out.label("cable");
@@ -271,7 +297,7 @@ export class FastPath {
    * Later fragments have no ports: what was decided about the first one holds for all. When one comes before the first, the
    * whole datagram goes to user space, where it waits. So does all of IPv6 that has extension headers.
    */
-  #addFragments(out: EbpfAssembler, rules: number): void {
+  #addFragments(out: EbpfAssembler, rules: number, copies: boolean): void {
     out.storeConstant(8, 10, FRAGMENT_FIRST, 0);
     // Almost no frame is one: a look at the packet itself, where it is in one piece.
     out.load(4, 1, 6, SKB_DATA).load(4, 2, 6, SKB_DATA_END);
@@ -303,6 +329,7 @@ export class FastPath {
     out.label("later");
     this.#findFragment(out, "early");
     out.load(8, 1, 0, 0).jump(JUMP.EQ, 1, FORWARDED, "forward");
+    if (copies) out.jump(JUMP.EQ, 1, COPIED, "copying");
     for (let i = 0; i < rules; i++) out.jump(JUMP.EQ, 1, PREVENTED + i, `dropped${i}`);
     out.goto("cable");
     out.label("early").storeConstant(8, 10, DECISION, SCANNED);
@@ -325,7 +352,7 @@ export class FastPath {
   /** Remembers what became of a first fragment; on at `next`, which must follow, unless others of it wait in user space. */
   #addDecision(out: EbpfAssembler, decision: number, next: string): void {
     out.load(8, 1, 10, FRAGMENT_FIRST).jump(JUMP.EQ, 1, 0, next);
-    if (decision === FORWARDED) out.jump(JUMP.EQ, 1, 2, "scan");
+    if (decision === FORWARDED || decision === COPIED) out.jump(JUMP.EQ, 1, 2, "scan");
     out.storeConstant(8, 10, DECISION, decision);
     this.#storeFragment(out);
   }

@@ -33,6 +33,12 @@ const VALUE = 16;
 /** The table; both ports' programs look into it. */
 export class FlowTable {
   readonly #map = createMap(MAP_TYPE.LRU_HASH, TUPLE_SIZE, VALUE, MOST_FLOWS);
+  readonly #clock: () => bigint;
+
+  /** @param clock when flows are finished: CLOCK_MONOTONIC, ns. */
+  constructor(clock: () => bigint = monotonicNanoseconds) {
+    this.#clock = clock;
+  }
 
   /** A scanner has seen enough of a flow. */
   finish(p: Packet, direction: Direction, scanner: number): void {
@@ -41,7 +47,7 @@ export class FlowTable {
     const value = new DataView(new ArrayBuffer(VALUE));
     lookupMap(this.#map, key, new Uint8Array(value.buffer));
     value.setBigUint64(0, value.getBigUint64(0, true) | (1n << BigInt(scanner)), true);
-    value.setBigUint64(8, monotonicNanoseconds(), true);
+    value.setBigUint64(8, this.#clock(), true);
     updateMap(this.#map, key, new Uint8Array(value.buffer));
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Packet } from "../net/packet.ts";
-import type { Direction } from "./frame.ts";
+import type { Direction, FrameRef } from "./frame.ts";
 
 /** Datagrams that are remembered, and later fragments that wait. */
 const MOST_DATAGRAMS = 4096;
@@ -24,6 +24,8 @@ export interface EarlyFragment {
   readonly direction: Direction;
   /** Milliseconds since the epoch. */
   readonly time: number;
+  /** As {@link FrameRef.copy}. */
+  readonly copy: boolean;
 }
 
 /** What was decided about datagrams, of any kind. */

@@ -25,6 +25,8 @@ export class FrameRef {
   seconds = 0;
   /** and nanoseconds below one second. */
   nanoseconds = 0;
+  /** It went on already: this copy is only for those who read. */
+  copy = false;
 }
 
 /** A time as milliseconds since the epoch. */

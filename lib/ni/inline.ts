@@ -19,6 +19,7 @@ import { type KernelPlan, NiKernel, type PreventRule } from "./kernel.ts";
 import { mailEvent } from "./mail_events.ts";
 import { ScannerHost, type ScannerSpec } from "./scanner_host.ts";
 import {
+  cableEnd,
   closeHeld,
   type FrameSource,
   makeCable,
@@ -84,8 +85,11 @@ export interface PortStatus {
   /** Frames that the kernel forwarded by itself, and those that came to user space. */
   readonly forwarded: { readonly frames: number; readonly bytes: number };
   readonly scanned: { readonly frames: number; readonly bytes: number };
-  /** Frames that were lost on the way to user space, since it was too slow. */
+  /** Of those forwarded: a copy came to user space, since scanners read them. */
+  readonly copied: { readonly frames: number; readonly bytes: number };
+  /** Frames that were lost on the way to user space, since it was too slow; and copies. */
   readonly dropped: number;
+  readonly copies_dropped: number;
   /** Frames that could not be sent out of this port, by why. */
   readonly unsent: Readonly<Record<string, number>>;
 }
@@ -99,6 +103,8 @@ const EVERYTHING = { asked: ALL, within: [ALL] };
 const TAGGED_HEADER = 18;
 /** Batches taken from one port before the other has its turn. */
 const BATCHES = 4;
+/** Batches of copies that are taken before a batch of frames is worked on: more than a receive buffer holds. */
+const COPY_BATCHES = 1024;
 /** Milliseconds between two looks at what is due. */
 const TICK = 100;
 /** How long a link that is away is looked for again. Milliseconds. */
@@ -113,6 +119,8 @@ interface Port extends PortParts {
   fastPath: FastPath | undefined;
   /** As it was looked at last. */
   running: boolean;
+  /** Copies that were lost, as far as scanners know. */
+  copiesLost: number;
 }
 
 /** The NI kernel, inline. */
@@ -195,6 +203,10 @@ export class InlineNi {
     this.#setUnderneath(this.#settings.onExit);
     for (const port of this.#ports) {
       this.#poller.add(port.receive.fd, EPOLL.IN, () => this.#receive(port));
+      const { copies } = port;
+      if (copies !== undefined) {
+        this.#poller.add(copies.fd, EPOLL.IN, () => this.#receiveCopies(port, BATCHES));
+      }
     }
     this.#host.start();
   }
@@ -259,6 +271,7 @@ export class InlineNi {
     }
     this.#host.tick();
     this.#sendAll();
+    this.#tellLostCopies();
     if (now >= this.#nextLinkCheck) {
       this.#nextLinkCheck = now + LINK_CHECK;
       this.#checkLinks();
@@ -272,6 +285,7 @@ export class InlineNi {
 
   /** Counts, for people and for the end. */
   status(): Record<string, unknown> {
+    this.#tellLostCopies();
     const [host, net] = this.#ports;
     return {
       ports: [this.#portStatus(host), this.#portStatus(net)],
@@ -310,10 +324,9 @@ export class InlineNi {
     for (const port of this.#ports) {
       port.queue.flush();
       this.#poller.remove(port.receive.fd);
+      if (port.copies !== undefined) this.#poller.remove(port.copies.fd);
       port.fastPath?.close();
-      port.receive.close();
-      port.send.close();
-      deleteLink(port.cable);
+      closePort(port);
     }
     closeHeld(this.#held);
     if (this.#settings.onExit === "open" && !("attach" in this.#options.links)) this.#openWire();
@@ -359,7 +372,9 @@ export class InlineNi {
     this.#options.log("warning", `${why}: every frame goes through user space${exit}`);
     for (const port of this.#ports) {
       port.receive.close();
-      deleteLink(port.cable);
+      port.copies?.close();
+      port.copies = undefined;
+      for (const cable of [port.cable, port.copyCable]) deleteLink(cable);
       if (forwarding === "pcap") {
         const link = new PcapLink(port.state.name);
         port.receive = link;
@@ -485,17 +500,51 @@ export class InlineNi {
     this.#clock();
     for (let i = 0; i < BATCHES; i++) {
       const n = this.#take(receive);
-      for (let j = 0; j < n; j++) {
-        frame.data = receive.memory.data;
-        frame.start = receive.starts[j] as number;
-        frame.end = receive.ends[j] as number;
-        frame.wireLength = frame.end - frame.start;
-        frame.direction = port.direction;
-        this.#kernel.frame(receive.memory, frame);
-      }
+      // What one of these frames answers to may have come as a copy, which is there by now: it is told before.
+      if (n > 0) { for (const other of this.#ports) this.#receiveCopies(other, COPY_BATCHES); }
+      frame.direction = port.direction;
+      frame.copy = false;
+      this.#give(receive, n);
       this.#sendAll();
-      if (n === 0) return;
-      this.#host.flush();
+      if (n < receive.starts.length) return;
+      this.#host.flush(false);
+    }
+  }
+
+  /** Takes copies of frames that the kernel has forwarded by itself. */
+  #receiveCopies(port: Port, batches: number): void {
+    const { copies } = port;
+    if (copies === undefined) return;
+    const frame = this.#frame;
+    this.#clock();
+    for (let i = 0; i < batches; i++) {
+      const n = this.#take(copies);
+      frame.direction = port.direction;
+      frame.copy = true;
+      this.#give(copies, n);
+      if (n < copies.starts.length) return;
+      this.#host.flush(false);
+    }
+  }
+
+  /** Gives the frames received last to the kernel. */
+  #give({ memory, starts, ends }: FrameSource, n: number): void {
+    const frame = this.#frame;
+    frame.data = memory.data;
+    for (let j = 0; j < n; j++) {
+      frame.start = starts[j] as number;
+      frame.end = ends[j] as number;
+      frame.wireLength = frame.end - frame.start;
+      this.#kernel.frame(memory, frame);
+    }
+  }
+
+  #tellLostCopies(): void {
+    for (const port of this.#ports) {
+      const dropped = port.copies?.statistics().dropped ?? port.copiesLost;
+      if (dropped === port.copiesLost) continue;
+      this.#kernel.lostCopies(dropped - port.copiesLost);
+      port.copiesLost = dropped;
     }
   }
 
@@ -588,6 +637,8 @@ export class InlineNi {
       running: readInterface(port.state.name).running,
       forwarded: port.fastPath?.forwarded() ?? { frames: 0, bytes: 0 },
       scanned: port.fastPath?.scanned() ?? { frames: 0, bytes: 0 },
+      copied: port.fastPath?.copied() ?? { frames: 0, bytes: 0 },
+      copies_dropped: port.copies?.statistics().dropped ?? 0,
       dropped: port.receive.statistics().dropped + port.receive.oversized,
       unsent: { ...port.queue.failures },
     };
@@ -603,38 +654,49 @@ function sameText(first: unknown, second: unknown): boolean {
   return JSON.stringify(first) === JSON.stringify(second);
 }
 
-/** Names of the two ends of a port's cable: short, since an interface's name has 15 characters at most. */
-function cableNames(index: number): [near: string, far: string] {
-  return [`diaper${index}a`, `diaper${index}b`];
-}
-
 function withQueue(parts: PortParts, direction: Direction): Port {
   const { running } = parts.state;
-  return { ...parts, direction, queue: new SendQueue(parts.send), fastPath: undefined, running };
+  const queue = new SendQueue(parts.send);
+  return { ...parts, direction, queue, fastPath: undefined, running, copiesLost: 0 };
 }
 
 /** A port between two interfaces. */
 function openPort(state: InterfaceState, peer: InterfaceState): PortParts {
-  const [near, far] = cableNames(state.index);
-  makeCable(near, far);
+  const [cable, far, copyCable, farCopies] = ["a", "b", "e", "f"]
+    .map((letter) => cableEnd(state.index, letter)) as [string, string, string, string];
+  const opened: PacketSocket[] = [];
+  const open = (name: string, options?: ConstructorParameters<typeof PacketSocket>[1]) => {
+    const socket = new PacketSocket(name, options);
+    opened.push(socket);
+    return socket;
+  };
   try {
-    const receive = new PacketSocket(far);
-    try {
-      const send = new PacketSocket(state.name, { sendOnly: true });
-      const at = { index: state.index, peer: peer.index, cable: readInterface(near).index };
-      return { state, cable: near, receive, send, at };
-    } catch (error) {
-      receive.close();
-      throw error;
-    }
+    makeCable(cable, far);
+    makeCable(copyCable, farCopies);
+    return {
+      state,
+      cable,
+      receive: open(far),
+      copyCable,
+      copies: open(farCopies),
+      send: open(state.name, { sendOnly: true }),
+      at: {
+        index: state.index,
+        peer: peer.index,
+        cable: readInterface(cable).index,
+        copies: readInterface(copyCable).index,
+      },
+    };
   } catch (error) {
-    deleteLink(near);
+    for (const socket of opened) socket.close();
+    for (const name of [cable, copyCable]) deleteLink(name);
     throw error;
   }
 }
 
 function closePort(port: PortParts): void {
   port.receive.close();
+  port.copies?.close();
   port.send.close();
-  deleteLink(port.cable);
+  for (const cable of [port.cable, port.copyCable]) deleteLink(cable);
 }

@@ -107,7 +107,10 @@ export type ScanCounters =
 
 /** What became of all frames. */
 export interface KernelCounters {
+  /** Those that came here, copies too. */
   received: number;
+  /** Copies of frames that went on by themselves. */
+  copies: number;
   forwarded: number;
   /** By a prevent rule. */
   prevented: number;
@@ -162,6 +165,7 @@ export class NiKernel {
   /** Counts of all frames. */
   readonly counters: KernelCounters = {
     received: 0,
+    copies: 0,
     forwarded: 0,
     prevented: 0,
     contained: 0,
@@ -448,8 +452,12 @@ export class NiKernel {
    */
   frame(memory: FrameMemory, frame: FrameRef): Outcome {
     frame.number = ++this.#number;
-    this.setTime(frame.seconds, frame.nanoseconds);
+    const { seconds, nanoseconds } = frame;
+    if (seconds !== this.#now.seconds || nanoseconds !== this.#now.nanoseconds) {
+      this.setTime(seconds, nanoseconds);
+    }
     this.counters.received++;
+    if (frame.copy) this.counters.copies++;
     return this.#process(memory, frame);
   }
 
@@ -507,6 +515,11 @@ export class NiKernel {
     return work !== undefined && (next === undefined || work < next) ? work : next;
   }
 
+  /** Copies of frames did not come here, since there was no room for them: those who read may have wanted them. */
+  lostCopies(count: number): void {
+    for (const { session } of this.#slots) session?.lost(count);
+  }
+
   /** Tells the time to scanners that asked for it, and does what streams have to do by now. */
   wake(): void {
     this.#streams.work();
@@ -529,7 +542,7 @@ export class NiKernel {
       asked: program,
       within: [MATCHES_ALL],
     }));
-    const scanners = this.#slots.flatMap((slot) => {
+    const scanners = this.#slots.flatMap((slot): ScanRule[] => {
       const grants = slot.session?.grants ?? slot.grants;
       if (grants.length === 0) {
         const streams = slot.checker.containStreamFrames;
@@ -548,7 +561,9 @@ export class NiKernel {
             ? grant.within.map(({ program }) => program)
             : [MATCHES_ALL],
           // A stream is rewritten here to its end.
-          ...(grant.streams === undefined ? { scanner: slot.number } : {}),
+          ...(grant.streams === undefined
+            ? { scanner: slot.number, copy: grant.right === "read" }
+            : {}),
         }]
       );
     });
@@ -609,7 +624,7 @@ export class NiKernel {
       if (p.version === 6 && p.transport - p.network > IPV6_HEADER) this.#makePlain(frame, p);
       if (p.version !== 0 && p.fragment) return this.#fragment(memory, frame, tag, p);
     }
-    const prevented = this.#preventedBy(frame, tag);
+    const prevented = frame.copy ? undefined : this.#preventedBy(frame, tag);
     return prevented === undefined ? this.#judge(memory, frame, tag) : this.#drop(prevented, frame);
   }
 
@@ -674,12 +689,13 @@ export class NiKernel {
         wireLength: frame.wireLength,
         direction: frame.direction,
         time: this.now,
+        copy: frame.copy,
       };
       if (this.#fragments.wait(early)) return "held";
       this.counters.incomplete++;
       return "dropped";
     }
-    const prevented = this.#preventedBy(frame, tag);
+    const prevented = frame.copy ? undefined : this.#preventedBy(frame, tag);
     const bits = new Map(
       prevented !== undefined ? [] : this.#slots.map((slot) => {
         const some = this.#subscriptions(slot, frame, tag);
@@ -695,7 +711,7 @@ export class NiKernel {
 
   #follow(memory: FrameMemory, frame: FrameRef, tag: number, decision: DatagramDecision): Outcome {
     const { prevented, bits } = decision;
-    return prevented === undefined
+    return prevented === undefined || frame.copy
       ? this.#judge(memory, frame, tag, bits)
       : this.#drop(prevented, frame);
   }
@@ -711,6 +727,7 @@ export class NiKernel {
     frame.end = early.bytes.length;
     frame.wireLength = early.wireLength;
     frame.direction = early.direction;
+    frame.copy = early.copy;
     frame.seconds = this.#now.seconds;
     frame.nanoseconds = this.#now.nanoseconds;
     frame.number = ++this.#number;
@@ -733,7 +750,7 @@ export class NiKernel {
     tag: number,
     given?: DatagramDecision["bits"],
   ): Outcome {
-    if (this.contained.size === 0 || this.#mayPass(frame)) {
+    if (frame.copy || this.contained.size === 0 || this.#mayPass(frame)) {
       return this.#scan(memory, frame, tag, given);
     }
     this.counters.contained++;
@@ -751,7 +768,7 @@ export class NiKernel {
     for (const slot of this.#slots) {
       const some = given?.get(slot) ?? this.#subscriptions(slot, frame, tag);
       if (some === 0 || (given === undefined && this.#isFinished(slot, frame))) continue;
-      const contain = some >= CONTAINS;
+      const contain = some >= CONTAINS && !frame.copy;
       const bits = some & (CONTAINS - 1);
       if (!contain) {
         slot.session?.deliver(frame, bits, false);
@@ -776,7 +793,7 @@ export class NiKernel {
       this.counters.failedClosed++;
       return "dropped";
     }
-    this.#forward(memory, frame);
+    if (!frame.copy) this.#forward(memory, frame);
     return "forwarded";
   }
 

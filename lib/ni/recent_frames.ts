@@ -35,9 +35,9 @@ export class RecentFrames {
     this.#bytes = new Uint8Array(size);
   }
 
-  /** Keeps a copy of a frame. */
-  add(frame: FrameRef): void {
-    const length = frame.end - frame.start;
+  /** Keeps a copy of a frame, whose bytes are `bytes`. */
+  add(frame: FrameRef, bytes: Uint8Array): void {
+    const { length } = bytes;
     if (length > this.#bytes.length) return;
     // A frame is in one piece. What is left at the end is older than what is at the beginning.
     if (this.#at + length > this.#bytes.length) {
@@ -46,7 +46,7 @@ export class RecentFrames {
     }
     this.#makeRoom(this.#at, this.#at + length);
     if (this.#next - this.#first === MOST) this.#first++;
-    this.#bytes.set(frame.data.subarray(frame.start, frame.end), this.#at);
+    this.#bytes.set(bytes, this.#at);
     const place = this.#next++ & (MOST - 1);
     this.#numbers[place] = frame.number;
     const facts = this.#facts;

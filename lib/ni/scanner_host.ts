@@ -39,6 +39,8 @@ const SHARED_MEMORY = 192 * 1024 * 1024;
 /** Lines of standard error that are passed on in a minute, of each scanner. */
 const LINES_A_MINUTE = 60;
 const LONGEST_LINE = 1000;
+/** Bytes that are written at once while more is on its way. */
+const WORTH_A_WRITE = 128 * 1024;
 /** Bytes read from one scanner before others have their turn. */
 const READS_A_ROUND = 8;
 
@@ -190,13 +192,19 @@ export class ScannerHost {
     );
   }
 
-  /** Writes what is waiting for scanners, as far as they take it. */
-  flush(): void {
+  /**
+   * Writes what is waiting for scanners, as far as they take it.
+   *
+   * @param all also a little that nothing waits for: each write may wake a process.
+   */
+  flush(all = true): void {
     for (const entry of this.#entries) {
       const { running, stage } = entry;
       if (running === undefined) continue;
       if (stage === "coming" && running.session.done === READY) this.#arrive(entry);
-      if (!running.blocked) this.#write(entry, running);
+      const { session } = running;
+      const due = all || session.awaited.size > 0 || session.out.length >= WORTH_A_WRITE;
+      if (due && !running.blocked) this.#write(entry, running);
     }
   }
 

@@ -7,6 +7,7 @@
 import {
   DIRECTION,
   FLAG_VERDICT,
+  FRAME_HEADER,
   HEADER_SIZE,
   MESSAGE,
   MessageBuffer,
@@ -229,25 +230,51 @@ export class ScannerSession {
     const full = this.out.length + captured > this.#rights.queueBytes ||
       (held && this.awaited.size >= this.#rights.queueFrames);
     if (full) {
-      if (!held) this.counters.lost = ++this.#lost;
+      if (!held) {
+        this.#lost++;
+        this.counters.lost++;
+      }
       return "queue";
     }
     if (this.#lost > 0) this.#tellLost();
-    this.out.begin(MESSAGE.FRAME).u64(frame.number).u32(frame.seconds).u32(frame.nanoseconds);
-    this.out.u32(frame.wireLength).u32(captured);
-    this.out.u8(frame.direction === "to-host" ? DIRECTION.TO_HOST : DIRECTION.FROM_HOST);
-    this.out.u8(held ? FLAG_VERDICT : 0).u16(subscriptions).u32(0);
-    this.out.raw(frame.data, frame.start, frame.end).end();
+    const bytes = frame.data.subarray(frame.start, frame.end);
+    this.#frameMessage(frame, bytes, subscriptions, held);
     if (held) this.awaited.add(frame.number);
-    this.#recent.add(frame);
+    this.#recent.add(frame, bytes);
     this.counters.frames++;
     this.counters.bytes += captured;
-    for (const [i, count] of this.matched.entries()) {
-      if ((subscriptions & (1 << i)) === 0) continue;
+    for (let i = 0, bits = subscriptions; bits !== 0; i++, bits >>>= 1) {
+      const count = this.matched[i];
+      if ((bits & 1) === 0 || count === undefined) continue;
       count.frames++;
       count.bytes += captured;
     }
     return undefined;
+  }
+
+  /** Written at once, not field by field: there is one for every frame. */
+  #frameMessage(frame: FrameRef, bytes: Uint8Array, subscriptions: number, held: boolean): void {
+    const { out } = this;
+    const at = out.claim(MESSAGE.FRAME, FRAME_HEADER - HEADER_SIZE + bytes.length);
+    const { view } = out;
+    view.setUint32(at, frame.number >>> 0, true);
+    view.setUint32(at + 4, Math.floor(frame.number / 0x100000000), true);
+    view.setUint32(at + 8, frame.seconds, true);
+    view.setUint32(at + 12, frame.nanoseconds, true);
+    view.setUint32(at + 16, frame.wireLength, true);
+    view.setUint32(at + 20, bytes.length, true);
+    view.setUint8(at + 24, frame.direction === "to-host" ? DIRECTION.TO_HOST : DIRECTION.FROM_HOST);
+    view.setUint8(at + 25, held ? FLAG_VERDICT : 0);
+    view.setUint16(at + 26, subscriptions, true);
+    view.setUint32(at + 28, 0, true);
+    out.bytes.set(bytes, at + FRAME_HEADER - HEADER_SIZE);
+  }
+
+  /** Frames did not come as far as here; it may have been among those who read them. */
+  lost(count: number): void {
+    if (!this.grants.some(({ right }) => right === "read")) return;
+    this.#lost += count;
+    this.counters.lost += count;
   }
 
   /** Tells the time, which {@link wake} asked for. */

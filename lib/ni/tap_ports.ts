@@ -27,6 +27,9 @@ export interface PortParts {
   /** Name of the cable's near end, which the fast path sends to. */
   readonly cable: string;
   receive: FrameSource;
+  /** The same of what is only copied to user space; undefined where user space forwards all frames. */
+  readonly copyCable: string;
+  copies: FrameSource | undefined;
   readonly send: PacketSocket;
   /** Where the fast path is attached. */
   readonly at: Omit<FastPathPort, "fromHost" | "flows">;
@@ -40,14 +43,21 @@ export interface TapPorts {
   readonly held: readonly number[];
 }
 
-/** Names of the cables of an attached interface. */
-function cableNames(index: number): [string, string, string, string] {
-  return [`diaper${index}a`, `diaper${index}b`, `diaper${index}c`, `diaper${index}d`];
+/**
+ * Names of the ends of an interface's cables, by letter: short, since an interface's name has 15 characters at most. `a` to
+ * `d` carry frames of an attached interface (`a` and `b` those of one that is not), `e` to `h` copies.
+ */
+export function cableEnd(index: number, letter: string): string {
+  return `diaper${index}${letter}`;
 }
+
+/** Near ends of the cables that an interface may have. */
+const NEAR_ENDS = ["a", "c", "e", "g"];
 
 /** Makes the ports of an interface. @throws {SystemError} without the right to. */
 export function openTap(state: InterfaceState): TapPorts {
-  const [nearFrom, farFrom, nearTo, farTo] = cableNames(state.index);
+  const end = (letter: string) => cableEnd(state.index, letter);
+  const [nearFrom, farFrom, nearTo, farTo] = [end("a"), end("b"), end("c"), end("d")];
   // No other frame has it: it is forgotten with this process.
   const mark = ((crypto.getRandomValues(new Uint32Array(1))[0] as number) | 1) >>> 0;
   const sockets: PacketSocket[] = [];
@@ -59,26 +69,35 @@ export function openTap(state: InterfaceState): TapPorts {
   try {
     makeCable(nearFrom, farFrom);
     makeCable(nearTo, farTo);
-    const at = (hook: "ingress" | "egress", cable: string) =>
-      ({ index: state.index, peer: "own", cable: readInterface(cable).index, hook, mark }) as const;
+    makeCable(end("e"), end("f"));
+    makeCable(end("g"), end("h"));
+    const at = (hook: "ingress" | "egress", cable: string, copies: string) => {
+      const index = (name: string) => readInterface(name).index;
+      const cables = { cable: index(cable), copies: index(copies) };
+      return { index: state.index, peer: "own", ...cables, hook, mark } as const;
+    };
     const host = {
       state,
       cable: nearFrom,
       receive: open(farFrom),
+      copyCable: end("e"),
+      copies: open(end("f")),
       send: open(state.name, { sendOnly: true, mark }),
-      at: at("ingress", nearFrom),
+      at: at("ingress", nearFrom, end("e")),
     };
     const net = {
       state,
       cable: nearTo,
       receive: open(farTo),
+      copyCable: end("g"),
+      copies: open(end("h")),
       send: open(farFrom, { sendOnly: true }),
-      at: at("egress", nearTo),
+      at: at("egress", nearTo, end("g")),
     };
     return { host, net, held: injectInto(readInterface(nearFrom).index, state.index, mark) };
   } catch (error) {
     for (const socket of sockets) socket.close();
-    for (const cable of [nearFrom, nearTo]) deleteLink(cable);
+    for (const letter of NEAR_ENDS) deleteLink(end(letter));
     throw error;
   }
 }
@@ -86,8 +105,7 @@ export function openTap(state: InterfaceState): TapPorts {
 /** Removes what one that was killed has left at an interface. @returns whether there was anything. */
 export function cleanTap(name: string): boolean {
   const { index } = readInterface(name);
-  const [nearFrom, , nearTo] = cableNames(index);
-  const cables = [nearFrom, nearTo].filter((cable) => deleteLink(cable));
+  const cables = NEAR_ENDS.filter((letter) => deleteLink(cableEnd(index, letter)));
   return stopDropping(index) || cables.length > 0;
 }
 

@@ -103,6 +103,8 @@ export class PacketSocket {
   readonly #messages: DataView<ArrayBuffer>;
   readonly #messageBytes: Uint8Array<ArrayBuffer>;
   readonly #control: DataView<ArrayBuffer>;
+  /** Structures that the kernel wrote to in the last call. */
+  #used: number;
   #received = 0;
   #dropped = 0;
 
@@ -115,6 +117,7 @@ export class PacketSocket {
     const { index } = readInterface(name);
     this.name = name;
     this.#batch = options.batch ?? 64;
+    this.#used = this.#batch;
     this.memory = frameMemory(SLOT * this.#batch);
     this.starts = new Int32Array(this.#batch);
     this.ends = new Int32Array(this.#batch);
@@ -182,11 +185,12 @@ export class PacketSocket {
    */
   receive(): number {
     const messages = this.#messages;
-    for (let i = 0; i < this.#batch; i++) {
+    for (let i = 0; i < this.#used; i++) {
       // Written by the kernel in each call: how much control data there was.
       messages.setUint32(i * MMSGHDR + MSG.CONTROLLEN, CONTROL, true);
     }
     const n = libc.recvmmsg(this.fd, this.#messageBytes, this.#batch, MSG_DONTWAIT, null);
+    this.#used = Math.max(0, n);
     if (n < 0) {
       const code = errno();
       if (code === E.AGAIN || code === E.INTR) return 0;

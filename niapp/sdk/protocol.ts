@@ -113,6 +113,30 @@ export class MessageBuffer {
     return this.u16(0);
   }
 
+  /**
+   * Begins and ends a message whose body has a known length, and leaves the body to be written to {@link bytes} or
+   * {@link view}.
+   *
+   * @returns where the body begins.
+   */
+  claim(type: number, length: number): number {
+    const whole = padded(HEADER_SIZE + length);
+    this.#room(whole);
+    const start = this.length;
+    const view = this.#view;
+    // Padding, if there is any: the rest is written over.
+    view.setUint32(start + whole - 4, 0, true);
+    view.setUint32(start, whole, true);
+    view.setUint32(start + 4, type, true);
+    this.length = start + whole;
+    return start + HEADER_SIZE;
+  }
+
+  /** View of {@link bytes}. */
+  get view(): DataView<ArrayBuffer> {
+    return this.#view;
+  }
+
   /** Ends the message begun last: pads it and writes its length. */
   end(): void {
     while ((this.length & 3) !== 0) this.u8(0);

@@ -1,5 +1,6 @@
 /** Flows that a scanner has finished are the kernel's again. */
 import assert from "node:assert/strict";
+import { FinishedFlows } from "../../lib/ni/finished_flows.ts";
 import { labPossible } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { NiLab } from "./inline_lab.ts";
@@ -109,6 +110,65 @@ handBack("nothing is lost or doubled where user space lets go of a flow", async 
   assert.ok((host?.forwarded.frames ?? 0) > 3000 && (net?.forwarded.frames ?? 0) > 3000);
   assert.ok(scanners.first.frames >= 600, JSON.stringify(scanners));
 });
+
+Deno.test("hand-back: user space too forgets a flow that was quiet for five minutes, and the oldest", () => {
+  const flows = new FinishedFlows();
+  flows.add("first", 0);
+  // Each frame makes it young again.
+  assert.ok(flows.has("first", 300_000) && flows.has("first", 600_000));
+  assert.ok(!flows.has("first", 900_001));
+  assert.equal(flows.size, 0);
+  for (let i = 0; i <= 65_536; i++) flows.add(`flow ${i}`, i);
+  assert.deepEqual([flows.size, flows.has("flow 0", 70_000), flows.has("flow 1", 70_000)], [
+    65_536,
+    false,
+    true,
+  ]);
+});
+
+handBack("a flow that was quiet for five minutes comes to user space again", async (lab) => {
+  const ni = lab.box.spawn(Deno.execPath(), [
+    ...["run", "--quiet", "--allow-all", `${HERE}aging_program.ts`],
+  ]);
+  await ni.waitForLine(/ready/, 60_000);
+  const server = lab.net.spawn("python3", ["-c", PORT_9000]);
+  await server.waitForLine(/listening/);
+  const send = () => lab.host.must("python3", ["-c", DATAGRAM, lab.netAddress]);
+  const came = async (count: number) => {
+    let n = 0;
+    await ni.find((line) => line === "a frame came" && ++n === count ? n : undefined, "frames");
+  };
+  await send();
+  await came(1);
+  await ni.write("310\n");
+  await ni.waitForLine(/scanned 1,/);
+  await send();
+  await came(2);
+  await ni.write("290\n");
+  await ni.waitForLine(/scanned 2,/);
+  // Two that the kernel forwards: each makes the flow young again.
+  await send();
+  await send();
+  await server.waitForLine(/2 datagrams/);
+  await ni.write("0\n");
+  await ni.waitForLine(/scanned 2, forwarded [^01]/);
+  await ni.closeInput();
+  assert.equal((await ni.status).code, 0);
+});
+
+/** Counts datagrams. */
+const PORT_9000 = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 9000)); print("listening", flush=True)
+for n in range(1, 100): s.recv(100); print(n, "datagrams", flush=True)
+`;
+/** Sends one, always from the same port. */
+const DATAGRAM = `
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5555)); s.sendto(b"x", (sys.argv[1], 9000))
+`;
 
 const ECHO = `
 import socket

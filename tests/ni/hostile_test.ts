@@ -17,6 +17,7 @@ Deno.test({
     const ni = await lab.startWith(
       "scanners:\n" +
         scanner("spinner", "spin", "read: [udp], cpu: 5") +
+        scanner("hoarder", "hoard", "read: [udp], memory: 16MiB") +
         scanner("stuffed", "stuffed", "read: [udp], queue_bytes: 1KiB") +
         scanner("dying", "die", "read: [udp]") +
         scanner("silent", "never", "contain: [udp port 9], hold: 1s, on_failure: open") +
@@ -26,6 +27,7 @@ Deno.test({
     const load = lab.host.spawn("python3", ["-c", LOAD, lab.netAddress]);
     const events: [scanner: string, signature: string, why: RegExp][] = [
       ["spinner", "scanner ended", /s of processor time in 10 s, 0\.5 s allowed/],
+      ["hoarder", "scanner ended", /2\d\d MiB of memory, 16 MiB allowed/],
       ["silent", "scanner ended", /no verdict for frame \d+ in 1000 ms/],
       ["dying", "scanner ended", /signal 6/],
       // Five ends within a minute, each after a longer wait: it is not started any more.

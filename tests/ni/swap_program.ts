@@ -39,6 +39,7 @@ for (const [from, to] of [[left, right], [right, left]] as const) {
       index: from.index,
       peer: to.index,
       cable: readInterface(near).index,
+      copies: readInterface(near).index,
       fromHost: from === left,
     }, none),
   );

@@ -4,15 +4,21 @@
  * @module
  */
 import type { NiLab } from "../../../tests/ni/inline_lab.ts";
-import type { Programs } from "./paths.ts";
+import type { Path, Programs } from "./paths.ts";
 
-const SECONDS = 2;
-const SMALL_MS = 500;
+const SECONDS = 1;
+const SMALL_MS = 400;
 /** A UDP payload that makes a frame of 64 bytes, its check sum counted. */
 const SMALL_SIZE = 18;
 const ROUND_TRIPS = 1500;
 const ECHO_PORT = 7001;
 const SINK_PORT = 7002;
+
+/** Frames that a scanner has seen, and those that it would have but for the speed. */
+export interface Seen {
+  readonly frames: number;
+  readonly missed: number;
+}
 
 /** One measurement of one path. */
 export interface Sample {
@@ -24,6 +30,8 @@ export interface Sample {
   /** Round trip of one datagram, microseconds: median and p99. */
   readonly rtt: number;
   readonly rtt99: number;
+  /** Share of the frames of that TCP transfer that the scanner did not see; NaN where there is none. */
+  readonly missed: number;
 }
 
 /** Starts what answers in the network. */
@@ -37,16 +45,20 @@ export async function startServers({ net }: NiLab, { traffic }: Programs): Promi
 
 /** Measures a path that is in place. */
 export async function measure(
-  { host }: NiLab,
+  lab: NiLab,
   { traffic }: Programs,
-  address: string,
+  path: Path,
 ): Promise<Sample> {
+  const { host } = lab;
+  const address = path.address(lab);
   const rtt = JSON.parse(
     await host.must(traffic, ["rtt", address, String(ECHO_PORT), String(ROUND_TRIPS)]),
   ) as { median: number; p99: number };
+  const seenBefore = await path.seen?.();
   const busyBefore = busySeconds();
   const text = await host.must("iperf3", ["-c", address, "-t", String(SECONDS), "-J"]);
   const busy = busySeconds() - busyBefore;
+  const seen = await path.seen?.();
   const { end } = JSON.parse(text) as {
     end: { sum_received: { bits_per_second: number; bytes: number } };
   };
@@ -62,7 +74,14 @@ export async function measure(
     small: small.per_second,
     rtt: rtt.median / 1000,
     rtt99: rtt.p99 / 1000,
+    missed: missedOf(seenBefore, seen),
   };
+}
+
+function missedOf(before: Seen | undefined, after: Seen | undefined): number {
+  if (before === undefined || after === undefined) return NaN;
+  const missed = after.missed - before.missed;
+  return missed / Math.max(1, missed + after.frames - before.frames);
 }
 
 /** Switches all offloads of the hosts on or off, which is what frames look like. */

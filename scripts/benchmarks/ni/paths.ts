@@ -6,6 +6,7 @@
 import type { LabProcess } from "../../../tests/lab/process.ts";
 import type { NiLab } from "../../../tests/ni/inline_lab.ts";
 import { fillEnforcer } from "./enforcer.ts";
+import type { Seen } from "./measure.ts";
 
 /** Addresses of the link that goes past the NI's place. */
 export const DIRECT = ["198.18.7.1", "198.18.7.2"] as const;
@@ -19,6 +20,8 @@ export interface Path {
   readonly address: (lab: NiLab) => string;
   /** Works only where hosts leave nothing to offloads. */
   readonly withoutOffloads?: boolean;
+  /** What its scanner has seen so far. */
+  readonly seen?: () => Promise<Seen>;
   /** Puts it in place; the result takes it away. */
   readonly up: (lab: NiLab) => Promise<() => Promise<void>>;
 }
@@ -67,19 +70,10 @@ export async function addDirectLink({ host, net }: NiLab): Promise<void> {
   }
 }
 
+const through = ({ netAddress }: NiLab) => netAddress;
+
 /** All ways, in the order of one round. */
 export function paths(programs: Programs): Path[] {
-  const through = ({ netAddress }: NiLab) => netAddress;
-  const scanned = (right: string): Path["up"] => async ({ box }) => {
-    const ni = box.spawn(Deno.execPath(), [
-      ...["run", "--quiet", "--allow-all", `${HERE}scanned.ts`, right, programs.scanner],
-    ]);
-    await ni.waitForLine(/subscribed/, 60_000);
-    return async () => {
-      await ni.closeInput();
-      await ni.status;
-    };
-  };
   return [
     { name: "direct link", address: () => DIRECT[1], up: () => Promise.resolve(async () => {}) },
     { name: "Linux bridge", address: through, up: bridge },
@@ -110,8 +104,8 @@ export function paths(programs: Programs): Path[] {
         };
       },
     })),
-    { name: "NI, a scanner that reads all", address: through, up: scanned("read") },
-    { name: "NI, a scanner that holds all", address: through, up: scanned("contain") },
+    scanned("NI, a scanner that reads all", "read", programs),
+    scanned("NI, a scanner that holds all", "contain", programs),
     {
       name: "Suricata, one rule",
       address: through,
@@ -124,6 +118,41 @@ export function paths(programs: Programs): Path[] {
       }),
     },
   ];
+}
+
+/** An NI with a scanner for all frames. */
+function scanned(name: string, right: string, programs: Programs): Path {
+  let ni: LabProcess | undefined;
+  let asked = 0;
+  return {
+    name,
+    address: through,
+    up: async ({ box }) => {
+      const process = box.spawn(Deno.execPath(), [
+        ...["run", "--quiet", "--allow-all", `${HERE}scanned.ts`, right, programs.scanner],
+      ]);
+      await process.waitForLine(/subscribed/, 60_000);
+      ni = process;
+      asked = 0;
+      return async () => {
+        await process.closeInput();
+        await process.status;
+      };
+    },
+    seen: async () => {
+      if (ni === undefined) throw new Error(`${name} is not in place`);
+      await ni.write("\n");
+      asked++;
+      let answers = 0;
+      return await ni.find((line) => {
+        if (!line.startsWith('{"ports"') || ++answers < asked) return undefined;
+        const { scanners: { bench } } = JSON.parse(line) as {
+          scanners: { bench: { frames: number; lost: number } };
+        };
+        return { frames: bench.frames, missed: bench.lost };
+      }, "what its scanner has seen");
+    },
+  };
 }
 
 function started(start: (lab: NiLab) => Promise<LabProcess>): Path["up"] {

@@ -1,6 +1,6 @@
 /**
  * An NI between porth and portn whose one scanner sees every frame, for the benchmark. Arguments: `read` or `contain`, and
- * the scanner as one file. Ends when its input does, and prints its counters.
+ * the scanner as one file. Prints its counters when a line comes in and when its input ends; then it ends too.
  *
  * @module
  */
@@ -10,6 +10,7 @@ import type { ScannerRights } from "../../../lib/ni/rights.ts";
 import { scannersPath } from "../../../lib/sys/assets.ts";
 import { cageCommand } from "../../../lib/sys/cage.ts";
 import { EPOLL, Poller } from "../../../lib/sys/epoll.ts";
+import { libc } from "../../../lib/sys/libc.ts";
 
 const [right = "read", file = ""] = Deno.args;
 const rights: ScannerRights = {
@@ -36,7 +37,11 @@ const ni = new InlineNi({
   log: (_, text) => print({ text }),
 }, poller);
 let stopped = false;
-poller.add(0, EPOLL.IN | EPOLL.HUP, () => stopped = true);
+const input = new Uint8Array(64);
+poller.add(0, EPOLL.IN | EPOLL.HUP, () => {
+  if (libc.read(0, input, input.length) > 0) print(ni.status());
+  else stopped = true;
+});
 ni.start();
 while (!stopped) {
   poller.wait(ni.timeout());

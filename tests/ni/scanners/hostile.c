@@ -58,6 +58,14 @@ static void eat_memory(void) {
 	report("memory", 1);
 }
 
+/* Memory that is shared, with nobody, is not counted by the limit of a process's own. */
+static void hoard(void) {
+	size_t size = (size_t)256 << 20;
+	void *more = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (more != MAP_FAILED)
+		memset(more, 1, size);
+}
+
 int main(int argc, char **argv) {
 	const char *deed = argc > 1 ? argv[1] : "";
 	unsigned frames = 0;
@@ -74,6 +82,8 @@ int main(int argc, char **argv) {
 		escape();
 	if (strcmp(deed, "memory") == 0)
 		eat_memory();
+	if (strcmp(deed, "hoard") == 0)
+		hoard();
 	if (strcmp(deed, "inject") == 0)
 		send_message(0x84, "\7\0\0\0\0\0\0\0", 8);
 	if (strcmp(deed, "alerts") == 0)
