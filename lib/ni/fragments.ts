@@ -5,7 +5,7 @@
  * @module
  */
 import type { Packet } from "../net/packet.ts";
-import type { Direction, FrameRef } from "./frame.ts";
+import type { Direction } from "./frame.ts";
 
 /** Datagrams that are remembered, and later fragments that wait. */
 const MOST_DATAGRAMS = 4096;
@@ -24,7 +24,7 @@ export interface EarlyFragment {
   readonly direction: Direction;
   /** Milliseconds since the epoch. */
   readonly time: number;
-  /** As {@link FrameRef.copy}. */
+  /** It is a copy of one that went on already. */
   readonly copy: boolean;
 }
 

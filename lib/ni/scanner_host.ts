@@ -5,6 +5,7 @@
  */
 import { Child, type ChildEnd, readInto, writeFrom } from "../sys/child.ts";
 import { EPOLL, type Poller } from "../sys/epoll.ts";
+import { setNice } from "../sys/priority.ts";
 import { processUse } from "../sys/process_facts.ts";
 import type { KernelPlan, NiKernel, Slot } from "./kernel.ts";
 import type { ScannerRights } from "./rights.ts";
@@ -89,15 +90,19 @@ export class ScannerHost {
   readonly #events: HostEvents;
   readonly #entries = new Set<Entry>();
   readonly #decoder = new TextDecoder();
+  readonly #nice: number | undefined;
   #token = 0;
   #closing = false;
 
+  /** @param nice of scanners' processes, where frames wait for them. */
   constructor(
     kernel: NiKernel,
     poller: Poller,
     scanners: ReadonlyMap<string, ScannerSpec>,
     events: HostEvents,
+    nice?: number,
   ) {
+    this.#nice = nice;
     this.#kernel = kernel;
     this.#poller = poller;
     this.#events = events;
@@ -274,6 +279,7 @@ export class ScannerHost {
   #start(entry: Entry): void {
     entry.startAt = undefined;
     const child = Child.start(entry.command);
+    if (this.#nice !== undefined) setNice(child.pid, this.#nice);
     const session = this.#kernel.connect(entry.slot);
     const services = new ServiceConnections(
       this.#poller,

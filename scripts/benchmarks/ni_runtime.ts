@@ -5,6 +5,8 @@
  * @module
  */
 import { NiLab } from "../../tests/ni/inline_lab.ts";
+import { roundTrip, startEcho } from "./ni/measure.ts";
+import { compilePeer } from "./ni/paths.ts";
 import { median, quantile, report } from "./report.ts";
 
 const ROUNDS = 11;
@@ -49,15 +51,21 @@ await lab.box.must("ip", ["link", "set", "br0", "up"]);
 for (const port of ["porth", "portn"]) {
   await lab.box.must("ip", ["link", "set", port, "master", "br0"]);
 }
+const directory = await Deno.makeTempDir();
+const traffic = await compilePeer("traffic", directory);
+await startEcho(lab, traffic);
+const microseconds = async () => (await roundTrip(lab, traffic, lab.netAddress)).median / 1000;
 const plain: number[] = [];
 const attached: number[] = [];
 for (let i = 0; i < ROUNDS; i++) {
-  plain.push(await roundTrip());
+  await lab.ping(3, "-i", "0.05", lab.netAddress); // addresses are learned
+  plain.push(await microseconds());
   const args = ["--attach", "porth", "--on-exit", "open", "--prevent", "tcp dst port 445"];
   const ni = await lab.run(...args, "--run-dir", lab.runDir);
-  attached.push(await roundTrip());
+  attached.push(await microseconds());
   await ni.stop();
 }
+await Deno.remove(directory, { recursive: true });
 report("ni_runtime", "attached to a bridge's port: round trip", median(attached), "us", {
   baseline: median(plain),
   target: "at most 1.2x of the bridge alone",
@@ -71,11 +79,4 @@ async function subscribed(): Promise<void> {
     if (rules.some(({ kind }) => kind === "scan")) return;
   }
   throw new Error("The scanner does not subscribe");
-}
-
-/** Average round trip of a flood of pings, in microseconds. */
-async function roundTrip(): Promise<number> {
-  const args = ["-f", "-q", "-c", "5000", lab.netAddress];
-  const [, average] = / = [0-9.]+\/([0-9.]+)\//.exec(await lab.host.must("ping", args)) ?? [];
-  return Number(average) * 1000;
 }

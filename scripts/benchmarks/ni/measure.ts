@@ -35,12 +35,13 @@ export interface Sample {
 }
 
 /** Starts what answers in the network. */
-export async function startServers({ net }: NiLab, { traffic }: Programs): Promise<void> {
+export async function startServers(lab: NiLab, { traffic }: Programs): Promise<void> {
+  const { net } = lab;
   net.spawn("iperf3", ["-s"]);
-  net.spawn(traffic, ["echo", String(ECHO_PORT)]);
   net.spawn(traffic, ["sink", String(SINK_PORT)]);
+  await startEcho(lab, traffic);
   await net.waitForListener("tcp", 5201);
-  for (const port of [ECHO_PORT, SINK_PORT]) await net.waitForListener("udp", port);
+  await net.waitForListener("udp", SINK_PORT);
 }
 
 /** Measures a path that is in place. */
@@ -51,9 +52,7 @@ export async function measure(
 ): Promise<Sample> {
   const { host } = lab;
   const address = path.address(lab);
-  const rtt = JSON.parse(
-    await host.must(traffic, ["rtt", address, String(ECHO_PORT), String(ROUND_TRIPS)]),
-  ) as { median: number; p99: number };
+  const rtt = await roundTrip(lab, traffic, address);
   const seenBefore = await path.seen?.();
   const busyBefore = busySeconds();
   const text = await host.must("iperf3", ["-c", address, "-t", String(SECONDS), "-J"]);
@@ -76,6 +75,23 @@ export async function measure(
     rtt99: rtt.p99 / 1000,
     missed: missedOf(seenBefore, seen),
   };
+}
+
+/** Round trip of one datagram at a time, to the echo of {@link startEcho}. Nanoseconds. */
+export async function roundTrip(
+  { host }: NiLab,
+  traffic: string,
+  address: string,
+): Promise<{ median: number; p99: number }> {
+  return JSON.parse(
+    await host.must(traffic, ["rtt", address, String(ECHO_PORT), String(ROUND_TRIPS)]),
+  );
+}
+
+/** Starts what answers {@link roundTrip}. */
+export async function startEcho({ net }: NiLab, traffic: string): Promise<void> {
+  net.spawn(traffic, ["echo", String(ECHO_PORT)]);
+  await net.waitForListener("udp", ECHO_PORT);
 }
 
 function missedOf(before: Seen | undefined, after: Seen | undefined): number {

@@ -41,9 +41,7 @@ export interface Programs {
 export async function preparePrograms(): Promise<Programs> {
   const directory = await Deno.makeTempDir();
   await Deno.chmod(directory, 0o755);
-  for (const name of ["forwarder", "traffic"]) {
-    await must("gcc", ["-O2", "-o", `${directory}/${name}`, `${HERE}../peers/${name}.c`]);
-  }
+  for (const name of ["forwarder", "traffic"]) await compilePeer(name, directory);
   const scanner = `${directory}/scanner.js`;
   await must(Deno.execPath(), [
     ...["bundle", "--quiet", "--platform", "deno", "--output", scanner, `${HERE}scanner.ts`],
@@ -57,6 +55,13 @@ export async function preparePrograms(): Promise<Programs> {
     traffic: `${directory}/traffic`,
     suricata: (suricata.trim().split("\n").at(-1) as string).split(" "),
   };
+}
+
+/** Compiles a program of scripts/benchmarks/peers. */
+export async function compilePeer(name: string, directory: string): Promise<string> {
+  const path = `${directory}/${name}`;
+  await must("gcc", ["-O2", "-o", path, `${HERE}../peers/${name}.c`]);
+  return path;
 }
 
 /** Lays the link that goes past the NI's place. */
