@@ -13,7 +13,7 @@ import { partEvent } from "../admin/packets.ts";
 import { type AlertSpool, openSpool } from "../admin/spool.ts";
 import { ownDirectory } from "../controller/run_directory.ts";
 import { ConfigError, parseYaml } from "../config/yaml.ts";
-import type { PreventRule } from "../ni/kernel.ts";
+import type { PreventRule } from "../ni/kernel_types.ts";
 import { newKeyPair, publicKeyOf } from "../sys/ssh.ts";
 import { KEY_TYPE } from "../sys/ssh_key.ts";
 import { VERSION } from "../sys/runtime.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KernelCounters, ScanCounters } from "../ni/kernel.ts";
+import type { KernelCounters, ScanCounters } from "../ni/kernel_types.ts";
 import type { OfflineResult } from "../ni/offline.ts";
 import type { ScannerCounters } from "../ni/scanner_session.ts";
 import type { StreamCounters } from "../ni/stream/context.ts";

@@ -10,7 +10,7 @@ import { absolutePath, duration, interfaceName, prefixText } from "../config/val
 import { ConfigError, parseYaml, unreadable } from "../config/yaml.ts";
 import { FilterError } from "../sys/libpcap.ts";
 import { builtInScanners, type ScannerProgram, USUAL_RIGHTS, usualRights } from "./catalogue.ts";
-import type { PreventRule } from "./kernel.ts";
+import type { PreventRule } from "./kernel_types.ts";
 import { readOptionFiles } from "./option_files.ts";
 import { frameFilter, type ScannerRights } from "./rights.ts";
 import type { TableSettings } from "./stream/table.ts";

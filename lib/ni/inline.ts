@@ -16,7 +16,8 @@ import { type Count, FastPath, type FastPathRules, type PreparedRules } from "./
 import type { ContainmentText } from "./orders.ts";
 import { FlowTable } from "./flow_table.ts";
 import { type Direction, FrameRef } from "./frame.ts";
-import { type KernelPlan, NiKernel, type PreventRule } from "./kernel.ts";
+import { NiKernel } from "./kernel.ts";
+import type { KernelPlan, PreventRule } from "./kernel_types.ts";
 import { mailEvent } from "./mail_events.ts";
 import { ScannerHost, type ScannerSpec } from "./scanner_host.ts";
 import {

@@ -7,18 +7,28 @@
  *
  * @module
  */
-import type { BpfInstruction } from "../net/bpf.ts";
-import type { ScanRule } from "./fast_path.ts";
 import { Packet, TCP } from "../net/packet.ts";
-import { compileFilter } from "../sys/libpcap.ts";
 import { type FrameMemory, VNET_HEADER } from "../sys/packet_socket.ts";
+import { frameAlert, streamAlert } from "./alert_events.ts";
 import { ContainedHosts } from "./containment.ts";
 import { packetFields } from "./event_fields.ts";
+import type { ScanRule } from "./fast_path.ts";
 import { FinishedFlows } from "./finished_flows.ts";
 import { flowKey } from "./flow_id.ts";
 import { Fragments } from "./fragments.ts";
-import { type Direction, FrameRef, milliseconds, timestamp } from "./frame.ts";
+import { type Direction, FrameRef, milliseconds } from "./frame.ts";
+import { FrameMatcher } from "./frame_matcher.ts";
 import { type HeldFrame, HeldFrames } from "./held_frames.ts";
+import {
+  type KernelCounters,
+  kernelCounters,
+  type KernelOptions,
+  type KernelOutput,
+  type KernelPlan,
+  type Outcome,
+  type RuleCounters,
+  type ScanCounters,
+} from "./kernel_types.ts";
 import type { FrameCopy } from "./recent_frames.ts";
 import { resetFrame } from "./reset.ts";
 import {
@@ -36,99 +46,10 @@ import {
   ScannerSession,
   type Undelivered,
 } from "./scanner_session.ts";
-import type { Connection } from "./stream/connection.ts";
+import { everyFrame, scanCounters, scanRules, type Slot } from "./slot.ts";
 import type { StreamCounters } from "./stream/context.ts";
-import type { ConnectionFacts, StreamReader } from "./stream/subscriber.ts";
-import { StreamTable, type TableSettings, USUAL_STREAMS } from "./stream/table.ts";
+import { StreamTable, USUAL_STREAMS } from "./stream/table.ts";
 import { type StreamScanner, StreamsOfScanners } from "./streams_of_scanners.ts";
-
-/** A rule whose frames are dropped by the kernel itself. */
-export interface PreventRule {
-  readonly name: string;
-  /** Of pcap-filter(7). */
-  readonly filter: string;
-}
-
-/** How frames leave. `copy` frames are not in the receive memory and must be sent before this returns. */
-export interface KernelOutput {
-  /** Sends a frame on its way. Its memory is not changed before {@link NiKernel.settle}. */
-  forward(
-    memory: FrameMemory,
-    start: number,
-    end: number,
-    direction: Direction,
-    at: { seconds: number; nanoseconds: number; wireLength: number },
-  ): void;
-  /** A line for the log of events. */
-  event(event: Readonly<Record<string, unknown>>): void;
-  /** The process of a scanner must be ended. */
-  broken(session: ScannerSession, why: string): void;
-  /** A scanner has asked for its first frames, and watches from now on. */
-  watching?(scanner: string): void;
-  /** A scanner, by its number, has seen enough of a packet's flow: its frames need not come here for it. */
-  finished?(packet: Packet, direction: Direction, scanner: number): void;
-  /** A packet begins another connection with addresses and ports of a finished flow. */
-  begun?(packet: Packet, direction: Direction): void;
-}
-
-/** What the kernel is made with. */
-export interface KernelOptions {
-  readonly linkType: number;
-  readonly prevent: readonly PreventRule[];
-  readonly scanners: ReadonlyMap<string, ScannerRights>;
-  readonly hostNetworks: readonly string[];
-  /** Bytes of the largest frame that can be sent; without it as many as there can be. */
-  readonly longestFrame?: number;
-  /** Frames that wait for verdicts at most. */
-  readonly heldFrames?: number;
-  /** Filters of connections that are put together though no scanner asks for them. */
-  readonly reconstruct?: readonly string[];
-  /** Makes a reader for every connection. */
-  readonly files?: (facts: ConnectionFacts) => StreamReader;
-  /** Bounds of streams; usual ones without it. */
-  readonly streams?: Partial<TableSettings>;
-}
-
-/** Counts of one rule. */
-export interface RuleCounters {
-  readonly name: string;
-  readonly filter: string;
-  frames: number;
-  bytes: number;
-}
-
-/** Counts of one scanner's subscription. */
-export type ScanCounters =
-  & { readonly scanner: string; readonly right: "read" | "contain"; readonly filter: string }
-  & (
-    | { readonly kind: "scan"; readonly frames: number; readonly bytes: number }
-    | { readonly kind: "reconstruct"; readonly connections: number }
-  );
-
-/** What became of all frames. */
-export interface KernelCounters {
-  /** Those that came here, copies too. */
-  received: number;
-  /** Copies of frames that went on by themselves. */
-  copies: number;
-  forwarded: number;
-  /** By a prevent rule. */
-  prevented: number;
-  /** By an order about their host. */
-  contained: number;
-  /** By a scanner's verdict. */
-  cut: number;
-  /** Because a scanner failed that is `on_failure: closed`. */
-  failedClosed: number;
-  /** Waiting now. */
-  held: number;
-  injected: number;
-  /** Later fragments that were dropped, since the first of their datagram did not come. */
-  incomplete: number;
-}
-
-/** What became of a frame when it came. */
-export type Outcome = "forwarded" | "dropped" | "held";
 
 /** What was decided about a datagram by its first fragment: a prevent rule, and what each scanner sees. */
 interface DatagramDecision {
@@ -136,45 +57,10 @@ interface DatagramDecision {
   readonly bits: ReadonlyMap<Slot, number>;
 }
 
-/** A scanner's place in the kernel. Its process comes and goes. */
-export interface Slot {
-  readonly name: string;
-  /** Different for all scanners that there ever are. */
-  readonly number: number;
-  rights: ScannerRights;
-  checker: RightsChecker;
-  readonly counters: ScannerCounters;
-  session: ScannerSession | undefined;
-  /** Flows that it has seen enough of. */
-  readonly finished: FinishedFlows;
-  /** What the last process got: while there is none, its frames meet `on_failure`. */
-  grants: ScannerSession["grants"];
-}
-
-/** Rules and rights that were checked, and can be put in force. */
-export interface KernelPlan {
-  readonly prevent: readonly FrameFilter[];
-  /** The prevent rules as the kernel takes them. */
-  readonly programs: readonly (readonly BpfInstruction[])[];
-  readonly rules: readonly RuleCounters[];
-  readonly checkers: ReadonlyMap<string, RightsChecker>;
-}
-
 /** The kernel. */
 export class NiKernel {
   /** Counts of all frames. */
-  readonly counters: KernelCounters = {
-    received: 0,
-    copies: 0,
-    forwarded: 0,
-    prevented: 0,
-    contained: 0,
-    cut: 0,
-    failedClosed: 0,
-    held: 0,
-    injected: 0,
-    incomplete: 0,
-  };
+  readonly counters: KernelCounters = kernelCounters();
   /** Hosts that are contained now. */
   readonly contained = new ContainedHosts();
   /** What brings their frames here, by filter. */
@@ -200,13 +86,7 @@ export class NiKernel {
   readonly #reconstruct: readonly FrameFilter[];
   readonly #fragments = new Fragments<DatagramDecision>();
   readonly #early = new FrameRef();
-  /** The frame without its outer tag, and the number of the frame that it is of. */
-  readonly #untagged = new Uint8Array(66 * 1024);
-  #untaggedNumber = 0;
-  /** The frame as if it had no IPv6 extension headers, which filters do not look through, and its number. */
-  readonly #plain = new Uint8Array(66 * 1024);
-  #plainNumber = 0;
-  #plainLength = 0;
+  readonly #matcher: FrameMatcher;
   #grantsVersion = 0;
   #number = 0;
   #now = { seconds: 0, nanoseconds: 0 };
@@ -216,6 +96,7 @@ export class NiKernel {
     this.#options = options;
     this.#output = output;
     this.#held = new HeldFrames(options.heldFrames ?? 8192);
+    this.#matcher = new FrameMatcher(options.linkType);
     const plan = this.plan(options);
     this.setRules(plan);
     this.setHostNetworks(options.hostNetworks);
@@ -409,7 +290,7 @@ export class NiKernel {
         inject: (frame, direction, injection) => this.#inject(slot, frame, direction, injection),
         alert: (alert) => this.#alert(slot, alert),
         streamAlert: (alert, connection, original) =>
-          this.#streamAlert(slot, alert, connection, original),
+          this.#output.event(streamAlert(slot.name, alert, connection, original, this.#now)),
         reset: (frame, direction) => this.#reset(slot, frame, direction),
         finished: (frame) => this.#finished(slot, frame),
         granted: () => {
@@ -468,10 +349,7 @@ export class NiKernel {
     this.#containedRules = new Map(
       this.contained.filters().map((text) => [
         text,
-        before.get(text) ?? {
-          asked: compileFilter(text, this.#options.linkType),
-          within: [MATCHES_ALL],
-        },
+        before.get(text) ?? everyFrame(text, this.#options.linkType),
       ]),
     );
     return [...this.#containedRules.values()];
@@ -538,53 +416,12 @@ export class NiKernel {
 
   /** Which frames must come here: what scanners subscribed to, and what one that is not there would contain. */
   scanRules(): ScanRule[] {
-    const reconstruct = this.#reconstruct.map(({ program }) => ({
-      asked: program,
-      within: [MATCHES_ALL],
-    }));
-    const scanners = this.#slots.flatMap((slot): ScanRule[] => {
-      const grants = slot.session?.grants ?? slot.grants;
-      if (grants.length === 0) {
-        const streams = slot.checker.containStreamFrames;
-        const filters = [...slot.checker.contain, ...streams === undefined ? [] : [streams]];
-        return filters.map(({ program }) => ({
-          asked: program,
-          within: [MATCHES_ALL],
-          scanner: slot.number,
-        }));
-      }
-      return grants.flatMap((grant) =>
-        grant.right === undefined ? [] : [{
-          asked: grant.asked.program,
-          // Of streams both directions are needed, whatever filter allows the one.
-          within: grant.streams === undefined
-            ? grant.within.map(({ program }) => program)
-            : [MATCHES_ALL],
-          // A stream is rewritten here to its end.
-          ...(grant.streams === undefined
-            ? { scanner: slot.number, copy: grant.right === "read" }
-            : {}),
-        }]
-      );
-    });
-    return [...reconstruct, ...scanners];
+    return scanRules(this.#slots, this.#reconstruct);
   }
 
   /** What scanners subscribed to, with what came of it since their processes started. */
   scanCounters(): ScanCounters[] {
-    return this.#slots.flatMap(({ name, session }) =>
-      session === undefined ? [] : session.grants.flatMap((grant, i) => {
-        if (grant.right === undefined) return [];
-        const { right, asked, streams } = grant;
-        const { frames = 0, bytes = 0 } = session.matched[i] ?? {};
-        const rule = { scanner: name, right, filter: asked.text };
-        return [
-          streams === undefined
-            ? { kind: "scan" as const, ...rule, frames, bytes }
-            : { kind: "reconstruct" as const, ...rule, connections: frames },
-        ];
-      })
-    );
+    return scanCounters(this.#slots);
   }
 
   /** Differs whenever {@link scanRules} may have changed. */
@@ -599,59 +436,22 @@ export class NiKernel {
     return slot;
   }
 
-  /** Runs a filter over a frame; `tag` is the length of its outer tag, which most filters do not see. */
-  #matches(filter: FrameFilter, frame: FrameRef, tag: number): boolean {
-    const { data, start, end, wireLength } = frame;
-    if (this.#plainNumber === frame.number && !filter.tagged) {
-      const length = this.#plainLength;
-      if (filter.match(this.#plain, 0, length, length, -1) !== 0) return true;
-    }
-    if (tag === 0 || filter.tagged) return filter.match(data, start, end, wireLength, -1) !== 0;
-    // Made once for all filters that look at the frame.
-    const untagged = this.#untagged;
-    if (this.#untaggedNumber !== frame.number) {
-      untagged.set(data.subarray(start, start + 12), 0);
-      untagged.set(data.subarray(start + 12 + tag, end), 12);
-      this.#untaggedNumber = frame.number;
-    }
-    return filter.match(untagged, 0, end - start - tag, wireLength - tag, -1) !== 0;
-  }
-
   #process(memory: FrameMemory, frame: FrameRef): Outcome {
-    const tag = tagLength(frame, this.#options.linkType);
-    if (this.#mayBeFragment(frame, tag)) {
+    const tag = this.#matcher.tagLength(frame);
+    const watched = this.#prevent.length + this.#slots.length > 0;
+    if (watched && this.#matcher.mayBeFragment(frame, tag)) {
       const p = this.#packet.decode(frame.data, frame.start, frame.end, this.#options.linkType);
-      if (p.version === 6 && p.transport - p.network > IPV6_HEADER) this.#makePlain(frame, p);
+      if (FrameMatcher.isExtended(p)) this.#matcher.makePlain(frame, p);
       if (p.version !== 0 && p.fragment) return this.#fragment(memory, frame, tag, p);
     }
     const prevented = frame.copy ? undefined : this.#preventedBy(frame, tag);
     return prevented === undefined ? this.#judge(memory, frame, tag) : this.#drop(prevented, frame);
   }
 
-  #makePlain(frame: FrameRef, p: Packet): void {
-    const plain = this.#plain;
-    const link = p.network - frame.start;
-    const payload = frame.end - p.transport;
-    const type = this.#options.linkType === 1 ? 12 : link;
-    plain.set(frame.data.subarray(frame.start, frame.start + type), 0);
-    let at = type;
-    if (this.#options.linkType === 1) {
-      plain.set([0x86, 0xdd], type);
-      at += 2;
-    }
-    plain.set(frame.data.subarray(p.network, p.network + IPV6_HEADER), at);
-    plain[at + 4] = payload >> 8;
-    plain[at + 5] = payload & 0xff;
-    plain[at + 6] = p.protocol;
-    plain.set(frame.data.subarray(p.transport, frame.end), at + IPV6_HEADER);
-    this.#plainLength = at + IPV6_HEADER + payload;
-    this.#plainNumber = frame.number;
-  }
-
   /** The prevent rule that covers a frame. */
   #preventedBy(frame: FrameRef, tag: number): number | undefined {
     for (let i = 0; i < this.#prevent.length; i++) {
-      if (this.#matches(this.#prevent[i] as FrameFilter, frame, tag)) return i;
+      if (this.#matcher.matches(this.#prevent[i] as FrameFilter, frame, tag)) return i;
     }
     return undefined;
   }
@@ -662,17 +462,6 @@ export class NiKernel {
     counters.bytes += frame.wireLength;
     this.counters.prevented++;
     return "dropped";
-  }
-
-  /** A quick look, true for every fragment and little else. */
-  #mayBeFragment({ data, start, end }: FrameRef, tag: number): boolean {
-    if (this.#prevent.length + this.#slots.length === 0) return false;
-    if (this.#options.linkType !== 1) return true;
-    const at = start + 12 + tag;
-    if (end - at < 10) return false;
-    const type = ((data[at] as number) << 8) | (data[at + 1] as number);
-    if (type === 0x0800) return ((data[at + 8] as number) & 0x3f) !== 0 || data[at + 9] !== 0;
-    return type !== 0x0806 && (type !== 0x86dd || EXTENSIONS.has(data[at + 8] as number));
   }
 
   /** What was decided about the first fragment of a datagram holds for all of it. */
@@ -740,7 +529,7 @@ export class NiKernel {
     frame.data = copy.memory.data;
     frame.start = copy.start;
     frame.end = copy.end;
-    this.#follow(copy.memory, frame, tagLength(frame, this.#options.linkType), decision);
+    this.#follow(copy.memory, frame, this.#matcher.tagLength(frame), decision);
   }
 
   /** What a prevent rule does not drop: hosts that are contained, then scanners. */
@@ -816,7 +605,7 @@ export class NiKernel {
     // What it has not subscribed to yet, it would: until then its frames meet `on_failure`.
     if (grants.length === 0) {
       for (const filter of slot.checker.contain) {
-        if (this.#matches(filter, frame, tag)) return CONTAINS | 1;
+        if (this.#matcher.matches(filter, frame, tag)) return CONTAINS | 1;
       }
       return 0;
     }
@@ -824,9 +613,9 @@ export class NiKernel {
     for (let i = 0; i < grants.length; i++) {
       const grant = grants[i] as Grant;
       if (grant.right === undefined || grant.streams !== undefined) continue;
-      if (!this.#matches(grant.asked, frame, tag)) continue;
+      if (!this.#matcher.matches(grant.asked, frame, tag)) continue;
       for (const filter of grant.within) {
-        if (!this.#matches(filter, frame, tag)) continue;
+        if (!this.#matcher.matches(filter, frame, tag)) continue;
         bits |= grant.right === "contain" ? CONTAINS | (1 << i) : 1 << i;
         break;
       }
@@ -866,28 +655,6 @@ export class NiKernel {
     this.disconnect(slot.session);
   }
 
-  #streamAlert(
-    slot: Slot,
-    alert: ScannerAlert,
-    connection: Connection,
-    original: Uint8Array<ArrayBuffer>,
-  ): void {
-    this.#output.event({
-      timestamp: timestamp(this.#now.seconds, this.#now.nanoseconds),
-      event_type: "alert",
-      ...connection.ends.fields(),
-      alert: {
-        signature: alert.signature,
-        category: alert.category,
-        severity: alert.severity,
-        action: alert.action,
-      },
-      scanner: slot.name,
-      detail: alert.detail,
-      ...(original.length > 0 ? { payload: original.toBase64() } : {}),
-    });
-  }
-
   #verdict(number: number, pass: boolean): void {
     const held = this.#held.get(number);
     if (held === undefined) return;
@@ -922,8 +689,10 @@ export class NiKernel {
     frame.end = copy.bytes.length;
     frame.wireLength = copy.wireLength;
     frame.number = ++this.#number;
-    const tag = tagLength(frame, this.#options.linkType);
-    if (!slot.checker.contain.some((filter) => this.#matches(filter, frame, tag))) return false;
+    const tag = this.#matcher.tagLength(frame);
+    if (!slot.checker.contain.some((filter) => this.#matcher.matches(filter, frame, tag))) {
+      return false;
+    }
     const p = this.#packet.decode(copy.bytes, 0, copy.bytes.length, this.#options.linkType);
     const reset = resetFrame(p, copy.direction !== direction);
     if (reset === undefined) return true;
@@ -960,35 +729,10 @@ export class NiKernel {
 
   #alert(slot: Slot, alert: ScannerAlert): void {
     const [first] = alert.frames;
-    this.#output.event({
-      timestamp: first === undefined
-        ? timestamp(this.#now.seconds, this.#now.nanoseconds)
-        : timestamp(first.seconds, first.nanoseconds),
-      ...(first === undefined ? {} : this.#flowFields(first)),
-      event_type: "alert",
-      alert: {
-        signature: alert.signature,
-        category: alert.category,
-        severity: alert.severity,
-        action: alert.action,
-      },
-      scanner: slot.name,
-      detail: alert.detail,
-      ...(alert.frames.length === 0 ? {} : {
-        frames: alert.frames.map((frame) => ({
-          number: frame.number,
-          timestamp: timestamp(frame.seconds, frame.nanoseconds),
-          direction: frame.direction,
-          wire_length: frame.wireLength,
-          bytes: frame.bytes.toBase64(),
-        })),
-      }),
-    });
-  }
-
-  #flowFields(frame: FrameCopy): Record<string, unknown> {
-    const p = this.#packet.decode(frame.bytes, 0, frame.bytes.length, this.#options.linkType);
-    return packetFields(p);
+    const flow = first === undefined ? {} : packetFields(
+      this.#packet.decode(first.bytes, 0, first.bytes.length, this.#options.linkType),
+    );
+    this.#output.event(frameAlert(slot.name, alert, flow, this.#now));
   }
 
   #finished(slot: Slot, frame: FrameCopy): void {
@@ -1017,17 +761,3 @@ export class NiKernel {
 const LARGEST = 65_535;
 /** Above the bits of subscriptions: one of them is to contain the frame. */
 const CONTAINS = 0x10000;
-const IPV6_HEADER = 40;
-/** IPv6 headers behind which a fragment's may be, and its own. */
-const EXTENSIONS: ReadonlySet<number> = new Set([0, 43, 44, 51, 60]);
-
-/** A program that matches every frame. */
-const MATCHES_ALL: readonly BpfInstruction[] = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
-
-/** Bytes of a frame's outer VLAN tag. */
-function tagLength(frame: FrameRef, linkType: number): number {
-  if (linkType !== 1 || frame.end - frame.start < 18) return 0;
-  const type = ((frame.data[frame.start + 12] as number) << 8) |
-    (frame.data[frame.start + 13] as number);
-  return type === 0x8100 || type === 0x88a8 || type === 0x9100 ? 4 : 0;
-}

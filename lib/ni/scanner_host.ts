@@ -7,10 +7,12 @@ import { Child, type ChildEnd, readInto, writeFrom } from "../sys/child.ts";
 import { EPOLL, type Poller } from "../sys/epoll.ts";
 import { setNice } from "../sys/priority.ts";
 import { processUse } from "../sys/process_facts.ts";
-import type { KernelPlan, NiKernel, Slot } from "./kernel.ts";
+import type { NiKernel } from "./kernel.ts";
+import type { KernelPlan } from "./kernel_types.ts";
 import type { ScannerRights } from "./rights.ts";
 import type { ScannerSession } from "./scanner_session.ts";
 import { ServiceConnections } from "./services.ts";
+import type { Slot } from "./slot.ts";
 
 /** What the host tells of. */
 export interface HostEvents {
