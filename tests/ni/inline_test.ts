@@ -63,30 +63,29 @@ inline("everything passes, over both families, with the offloads that hosts have
   assert.equal((await ni.stop()).code, 0);
 });
 
-inline("tagged frames keep their tags, through the kernel and through user space", async (lab) => {
-  const ni = await lab.start("--scanner", "codered");
-  const tcpdump = lab.net.spawn("tcpdump", [
-    "-e",
-    "-n",
-    "-l",
-    "-i",
-    "ni0",
-    "-c",
-    "4",
-    "udp or vlan",
-  ]);
-  await tcpdump.waitForLine(/listening on/);
-  // Two tags of three kinds, to a port that is scanned and to one that is not.
-  await lab.host.must("python3", ["-c", TAGGED]);
-  for (const tag of ["vlan 7, p 5", "vlan 8, p 0", "802\\.1Q-QinQ.*vlan 9.*vlan 7"]) {
-    await tcpdump.waitForLine(new RegExp(tag));
-  }
-  assert.equal((await tcpdump.status).code, 0);
-  ni.kill("SIGUSR2");
-  const [line] = await ni.waitForLine(/^\{"links".*/);
-  const [host] = JSON.parse(line).ports;
-  assert.ok(host.scanned.frames >= 2, line);
-});
+for (const way of ["the kernel", "user space"] as const) {
+  inline(`tagged frames keep their tags, through ${way}`, async (lab) => {
+    const ni = await lab.start(
+      "--scanner",
+      "codered",
+      ...(way === "the kernel" ? [] : ["--user-space"]),
+    );
+    const capture = ["-e", "-n", "-l", "-i", "ni0", "-c", "4", "udp or vlan"];
+    const tcpdump = lab.net.spawn("tcpdump", capture);
+    await tcpdump.waitForLine(/listening on/);
+    // Two tags of three kinds, to a port that is read and to one that is not.
+    await lab.host.must("python3", ["-c", TAGGED]);
+    for (const tag of ["vlan 7, p 5", "vlan 8, p 0", "802\\.1Q-QinQ.*vlan 9.*vlan 7"]) {
+      await tcpdump.waitForLine(new RegExp(tag));
+    }
+    assert.equal((await tcpdump.status).code, 0);
+    ni.kill("SIGUSR2");
+    const [line] = await ni.waitForLine(/^\{"links".*/);
+    const { ports: [host], scanners } = JSON.parse(line);
+    const { frames } = way === "the kernel" ? host.copied : host.scanned;
+    assert.ok(frames >= 2 && scanners.codered.frames >= 2, line);
+  });
+}
 
 /** Sends four UDP frames with VLAN tags, as a driver would. */
 const TAGGED = `
@@ -157,7 +156,7 @@ inline("rules that change all the time neither lose nor double a frame", async (
   const [line] = await swap.waitForLine(/^\{.*/);
   const { swaps, forwarded, scanned } = JSON.parse(line);
   // Both ways were taken, many times.
-  assert.ok(swaps > 20 && forwarded > 100 && scanned > 100, line);
+  assert.ok(swaps > 10 && forwarded > 100 && scanned > 100, line);
 });
 
 for (const state of ["open", "closed"] as const) {
