@@ -9,7 +9,6 @@ import { type InterfaceState, readInterface, setInterfaceUp } from "../sys/inter
 import { E, SystemError } from "../sys/libc.ts";
 import { PacketSocket, SendQueue } from "../sys/packet_socket.ts";
 import { PcapLink } from "../sys/pcap_link.ts";
-import { setNice } from "../sys/priority.ts";
 import { deleteLink, forwardAll, stopForwarding } from "../sys/rtnetlink.ts";
 import { ProgramRefused } from "../sys/bpf.ts";
 import { type Count, FastPath, type FastPathRules, type PreparedRules } from "./fast_path.ts";
@@ -107,9 +106,6 @@ const TAGGED_HEADER = 18;
 const BATCHES = 4;
 /** Batches of copies that are taken before a batch of frames is worked on: more than a receive buffer holds. */
 const COPY_BATCHES = 1024;
-/** Frames wait for this thread, and for scanners: both are more urgent than what else a machine does. */
-const NICE = -10;
-const SCANNERS_NICE = -5;
 /** Milliseconds between two looks at what is due. */
 const TICK = 100;
 /** How long a link that is away is looked for again. Milliseconds. */
@@ -175,7 +171,7 @@ export class InlineNi {
     this.#host = new ScannerHost(this.#kernel, poller, options.scanners, {
       ended: (name, why, again) => this.#scannerEnded(name, why, again),
       message: (name, line) => options.log("info", `scanner ${name}: ${line}`),
-    }, SCANNERS_NICE);
+    });
     if ("attach" in links) {
       const tap = openTap(this.#lookAt(links.attach));
       this.#held = tap.held;
@@ -195,8 +191,6 @@ export class InlineNi {
   /** Begins to forward. */
   start(): void {
     this.#clock();
-    // In a container without the right to it is not; that makes it slower, and no more.
-    setNice(0, NICE);
     const { forwarding = "auto", contained = [] } = this.#options;
     for (const order of contained) {
       const { verb, host, reason, owner, until } = order;

@@ -5,7 +5,6 @@
  */
 import { Child, type ChildEnd, readInto, writeFrom } from "../sys/child.ts";
 import { EPOLL, type Poller } from "../sys/epoll.ts";
-import { setNice } from "../sys/priority.ts";
 import { processUse } from "../sys/process_facts.ts";
 import type { NiKernel } from "./kernel.ts";
 import type { KernelPlan } from "./kernel_types.ts";
@@ -92,19 +91,15 @@ export class ScannerHost {
   readonly #events: HostEvents;
   readonly #entries = new Set<Entry>();
   readonly #decoder = new TextDecoder();
-  readonly #nice: number | undefined;
   #token = 0;
   #closing = false;
 
-  /** @param nice of scanners' processes, where frames wait for them. */
   constructor(
     kernel: NiKernel,
     poller: Poller,
     scanners: ReadonlyMap<string, ScannerSpec>,
     events: HostEvents,
-    nice?: number,
   ) {
-    this.#nice = nice;
     this.#kernel = kernel;
     this.#poller = poller;
     this.#events = events;
@@ -281,7 +276,6 @@ export class ScannerHost {
   #start(entry: Entry): void {
     entry.startAt = undefined;
     const child = Child.start(entry.command);
-    if (this.#nice !== undefined) setNice(child.pid, this.#nice);
     const session = this.#kernel.connect(entry.slot);
     const services = new ServiceConnections(
       this.#poller,
