@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "config.h"
+#include "eager.h"
 #include "sys.h"
 
 static _Atomic uint32_t last_sequence;
@@ -138,21 +139,36 @@ static bool well_formed(const struct wire_verdict_message *verdict, long receive
 	       verdict->header.length == sizeof *verdict && verdict->header.zero == 0;
 }
 
+static long receive(int socket, struct wire_verdict_message *verdict) {
+	/* MSG_TRUNC tells the length of a message that is too long. */
+	return sys6(SYS_recvfrom, socket, sys_ptr(verdict), sizeof *verdict, MSG_DONTWAIT | MSG_TRUNC, 0, 0);
+}
+
+/* What was received while it paid to look for it; -EAGAIN when that is to be waited for. */
+static long receive_eagerly(int socket, struct wire_verdict_message *verdict) {
+	unsigned looks = eager_looks();
+	long received = -EAGAIN;
+	for (unsigned i = 0; i < looks && received == -EAGAIN; i++) {
+		eager_rest();
+		received = receive(socket, verdict);
+	}
+	if (looks > 0)
+		eager_tell(received != -EAGAIN);
+	return received;
+}
+
 enum message_result message_receive(int socket, uint32_t sequence,
                                     struct wire_verdict_message *verdict,
                                     struct __kernel_timespec *left) {
-	for (;;) {
+	for (long received = receive_eagerly(socket, verdict);; received = receive(socket, verdict)) {
+		if (received != -EAGAIN && received != -EINTR) {
+			if (!well_formed(verdict, received))
+				return MESSAGE_DEAD;
+			if (verdict->header.sequence == sequence)
+				return MESSAGE_DONE;
+		}
 		enum message_result result = wait_for(socket, POLLIN, left);
 		if (result != MESSAGE_DONE)
 			return result;
-		/* MSG_TRUNC tells the length of a message that is too long. */
-		long received = sys6(SYS_recvfrom, socket, sys_ptr(verdict), sizeof *verdict,
-		                     MSG_DONTWAIT | MSG_TRUNC, 0, 0);
-		if (received == -EAGAIN || received == -EINTR)
-			continue;
-		if (!well_formed(verdict, received))
-			return MESSAGE_DEAD;
-		if (verdict->header.sequence == sequence)
-			return MESSAGE_DONE;
 	}
 }

@@ -6,7 +6,9 @@
  *
  * @module
  */
+import { EagerWait } from "../sys/eager_wait.ts";
 import type { Poller } from "../sys/epoll.ts";
+import { tolerateLateTimers } from "../sys/clock.ts";
 
 /** Something that a data plane serves. */
 export interface Part {
@@ -22,12 +24,15 @@ export interface Part {
 
 /** Turns of the microtask queue after which a promise counts as waiting for something far away. */
 const NEAR = 500;
+/** What is due in a moment may be so much later: see {@link tolerateLateTimers}. */
+const SLACK_MS = 4;
 /** How often the poll set is looked at while a part waits for something far away. */
 const FAR_MS = 1;
 
 /** Serves its parts until it is stopped. */
 export class DataPlane {
   readonly #poller: Poller;
+  readonly #requests: EagerWait;
   readonly #parts: readonly Part[];
   readonly #meanwhile: () => void;
   #stopping = false;
@@ -38,14 +43,16 @@ export class DataPlane {
    */
   constructor(poller: Poller, parts: readonly Part[], meanwhile: () => void = () => {}) {
     this.#poller = poller;
+    this.#requests = new EagerWait(poller);
     this.#parts = parts;
     this.#meanwhile = meanwhile;
   }
 
   /** Serves until {@link stop}; what a part has begun is ended. */
   async run(): Promise<void> {
+    tolerateLateTimers(SLACK_MS);
     while (!this.#stopping) {
-      const ready = this.#poller.wait(this.#timeout());
+      const ready = this.#requests.wait(this.#timeout());
       const rest = this.#round(0, ready === 0);
       // What somebody else has begun goes on between rounds.
       if (rest === undefined) {

@@ -47,23 +47,78 @@ export async function loadOnce(
   return JSON.parse(line) as LoadResult;
 }
 
+/** One that is ready to bind, again and again: several of these can be measured in turns. */
+export class LoadRounds {
+  readonly #server: LabProcess;
+  readonly #round: () => Promise<LoadResult>;
+
+  private constructor(server: LabProcess) {
+    this.#server = server;
+    this.#round = rounds(server);
+  }
+
+  /**
+   * Starts one that binds `count` times in each round.
+   *
+   * @param port its control port; each that runs at the same time needs another.
+   */
+  static async start(
+    lab: Lab,
+    outside: Host,
+    inside: Host,
+    diaper: Watcher | undefined,
+    count: number,
+    port: number,
+  ): Promise<LoadRounds> {
+    return new LoadRounds(
+      await startLoad(lab, outside, inside, diaper, "rounds", count, [], port),
+    );
+  }
+
+  /** Has it do a round. */
+  async round(): Promise<LoadResult> {
+    return await this.#round();
+  }
+
+  /** Ends it. */
+  async stop(): Promise<void> {
+    await this.#server.stop("SIGKILL");
+  }
+}
+
+/** Has a program that prints a JSON object for each line that it reads do so, and reads the object. */
+export function rounds<T>(server: LabProcess): () => Promise<T> {
+  let done = 0;
+  return async () => {
+    const wanted = ++done;
+    await server.write("\n");
+    let seen = 0;
+    return await server.find(
+      (line) => line.startsWith("{") && ++seen === wanted ? JSON.parse(line) as T : undefined,
+      `round ${wanted}`,
+      60_000,
+    );
+  };
+}
+
 /** Starts it; in mode `hold` its processes keep their sockets until they are killed. */
 export async function startLoad(
   lab: Lab,
   outside: Host,
   inside: Host,
   diaper: Watcher | undefined,
-  mode: "latency" | "storm" | "hold",
+  mode: "latency" | "rounds" | "storm" | "hold",
   count: number,
   options: readonly string[] = [],
+  port = PORT,
 ): Promise<LabProcess> {
   const load = await program(lab, inside);
-  const args = [inside.address(4), String(PORT), mode, String(count)];
+  const args = [inside.address(4), String(port), mode, String(count)];
   const server = diaper === undefined
     ? inside.spawn(load, args)
     : diaper.run("bench", load, args, options);
   await server.waitForLine(/^ready$/);
-  await outside.tryConnect(inside.address(4), PORT);
+  await outside.tryConnect(inside.address(4), port);
   return server;
 }
 

@@ -2,12 +2,14 @@
  * A server that asks for pinholes as fast as it can, to measure bind() as a program sees it.
  *
  *   bind_load ADDRESS CONTROL-PORT latency COUNT    one process binds COUNT times, one after the other
+ *   bind_load ADDRESS CONTROL-PORT rounds COUNT     the same for each line that it reads, so that several
+ *                                                   of these can be measured in turns
  *   bind_load ADDRESS CONTROL-PORT storm COUNT      COUNT processes bind once each, at the same moment;
  *                                                   each runs and has its socket before that
  *   bind_load ADDRESS CONTROL-PORT hold COUNT       like storm; the processes then live until killed
  *
  * Waits for one control connection first, whose far end is the host that the pinholes are for. Prints one
- * JSON line: times of bind() in nanoseconds, and the time from the first start to the last end.
+ * JSON line (a round): times of bind() in nanoseconds, and the time from the first start to the last end.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -104,6 +106,16 @@ static void latency(long count)
 		close(fd);
 	}
 	print("latency", times, count, now() - first);
+	free(times);
+}
+
+static void rounds(long count)
+{
+	int byte;
+
+	while ((byte = getchar()) != EOF)
+		if (byte == '\n')
+			latency(count);
 }
 
 /* Where the processes of a storm leave their times, and how many of them are done. */
@@ -173,7 +185,7 @@ int main(int argc, char **argv)
 	long count = argc == 5 ? atol(argv[4]) : 0;
 
 	if (count < 1 || inet_pton(AF_INET, argv[1], &local.sin_addr) != 1) {
-		fprintf(stderr, "usage: bind_load ADDRESS CONTROL-PORT latency|storm|hold COUNT\n");
+		fprintf(stderr, "usage: bind_load ADDRESS CONTROL-PORT latency|rounds|storm|hold COUNT\n");
 		return 2;
 	}
 	setpgid(0, 0);
@@ -182,6 +194,8 @@ int main(int argc, char **argv)
 	await_control();
 	if (strcmp(argv[3], "latency") == 0)
 		latency(count);
+	else if (strcmp(argv[3], "rounds") == 0)
+		rounds(count);
 	else
 		storm(count, strcmp(argv[3], "hold") == 0);
 	return 0;
