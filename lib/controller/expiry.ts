@@ -46,8 +46,9 @@ export class Expiry {
   }
 
   /** Takes over a pinhole that was opened, or found in the ledger. */
-  watch(p: Pinhole, now: Moment = thisMoment()): void {
+  watch(p: Pinhole, at?: Moment): void {
     if (p.expiresAt === undefined) return;
+    const now = at ?? thisMoment();
     const end = now.steady + p.expiresAt - now.wall;
     // A time that is over already, as in an old ledger, is over with the next second.
     const second = Math.max(Math.ceil(end / 1000), this.#upTo + 1);

@@ -16,6 +16,8 @@ import { machine } from "../matrix_table.ts";
 import { median, report } from "./report.ts";
 
 const ROUNDS = 3;
+// Run by itself, it takes names of cases.
+const wanted = Deno.args.filter((word) => !word.startsWith("-"));
 
 const times: number[] = [];
 const rows: { name: string; victim: Victim; found: readonly number[] }[] = [];
@@ -23,6 +25,7 @@ let left = 0;
 {
   await using field = await Field.create();
   for (const name of KILLED) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
     const found = CASES.find((c) => c.name === name);
     if (found === undefined) throw new Error(`There is no case ${name}`);
     times.push(...await measure(field, found, "the one that asked"));

@@ -28,6 +28,18 @@ export function median(samples: readonly number[]): number {
   return quantile(samples, 0.5);
 }
 
+/**
+ * Where the median of what the samples were drawn from lies, with a confidence of 95 %: by their order alone
+ * (binomial), so that it does not matter how they are distributed.
+ */
+export function medianInterval(samples: readonly number[]): readonly [low: number, high: number] {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const n = sorted.length;
+  const away = 0.98 * Math.sqrt(n); // half of the 1.96 standard deviations of a binomial with p = 1/2
+  const at = (i: number) => sorted[Math.max(0, Math.min(n - 1, i))] ?? NaN;
+  return [at(Math.floor(n / 2 - away)), at(Math.ceil(n / 2 + away))];
+}
+
 /** Three significant digits, as a number. */
 export function round(value: number): number {
   return Number(value.toPrecision(3));
