@@ -61,11 +61,21 @@ export class DataPlane {
       }
       const work = new Work(rest);
       if (await work.near()) continue;
-      // The runtime's own events, such as a router's answers, come only while this thread waits for them.
+      await this.#far(work);
+    }
+  }
+
+  /** Waits for something far away, and takes in requests meanwhile. */
+  async #far(work: Work): Promise<void> {
+    // The runtime's own events, such as a router's answers, come only while this thread waits for them.
+    tolerateLateTimers(0);
+    try {
       while (!await work.within(FAR_MS)) {
         this.#poller.wait(0);
         this.#meanwhile();
       }
+    } finally {
+      tolerateLateTimers(SLACK_MS);
     }
   }
 

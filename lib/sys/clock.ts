@@ -21,7 +21,7 @@ export function monotonicNanoseconds(): bigint {
  * woken before, has the kernel set the processor's timer twice each time: 7 microseconds each on virtual
  * machines.
  *
- * @param ms at most; ticks are 1 to 10 ms apart.
+ * @param ms at most; ticks are 1 to 10 ms apart. 0: as usual, which is 50 microseconds.
  */
 export function tolerateLateTimers(ms: number): void {
   check("prctl PR_SET_TIMERSLACK", libc.prctl(PR_SET_TIMERSLACK, BigInt(ms * 1e6), 0n, 0n, 0n));

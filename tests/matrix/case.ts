@@ -65,6 +65,8 @@ export interface MatrixCase {
   readonly open: readonly string[];
   /** The network that it is played in; `host` without it. */
   readonly network?: Network;
+  /** Milliseconds after a session in which the server takes no other: what it does then is not the agent's. */
+  readonly rest?: number;
   /** More options of `diaper run`. */
   readonly run?: readonly string[];
   /** Pinholes of one session: exactly, or from and to. */

@@ -49,6 +49,8 @@ export class CaseRun {
   #site: RemoteSite | undefined;
   #neighbour: Neighbour | undefined;
   #listeners: LabProcess[] = [];
+  /** When the last transfer ended, on the clock of `performance.now`. */
+  #lastEnd = -Infinity;
 
   constructor(field: Field, matrixCase: MatrixCase, play: Play) {
     this.#field = field;
@@ -106,7 +108,7 @@ export class CaseRun {
   }
 
   /**
-   * Runs one session and checks what arrived.
+   * Runs one session and checks what arrived, not before the server has had its rest.
    *
    * @param environment of a client inside: the agent's, so that starting `diaper run` is not in the time
    * @returns milliseconds from the start of the session's program to its end.
@@ -115,13 +117,15 @@ export class CaseRun {
   async transfer(host: number, environment: Readonly<Record<string, string>>): Promise<number> {
     const { program, args, input: _, ...options } = this.#play.session(host);
     const from = this.#sessionHost(host);
+    // By env, so that the agent is in the program alone, and not in what enters the namespace for it.
+    const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const rest = (this.#case.rest ?? 0) - (performance.now() - this.#lastEnd);
+    if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
     const started = performance.now();
-    const process = from.spawn(program, args, {
-      ...options,
-      env: { ...options.env, ...environment },
-    });
+    const process = from.spawn("env", [...set, program, ...args], options);
     const result = await resultOf(process);
-    const milliseconds = performance.now() - started;
+    this.#lastEnd = performance.now();
+    const milliseconds = this.#lastEnd - started;
     const problem = await verified(this.#play, host, result);
     if (problem !== undefined) throw new Error(`${this.#case.name}: ${problem}`);
     return milliseconds;

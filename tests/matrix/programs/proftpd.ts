@@ -57,6 +57,8 @@ function proftpd(name: string, mode: string, active: boolean): MatrixCase {
   return {
     ...{ name, mode, program: "proftpd", package: "proftpd-core", inside: "server" },
     model: "process a session",
+    // Its main process sleeps for 0.2 s when a child's end has interrupted it (PR_TUNABLE_EINTR_RETRY_INTERVAL).
+    rest: 300,
     open: [`tcp/${PORT}`],
     pinholes: 1,
     needed: !active,
