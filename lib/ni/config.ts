@@ -61,7 +61,7 @@ const injection = z.strictObject({
 const options = z.record(z.string(), z.unknown()).transform((given, context) => {
   try {
     const read = readOptionFiles(given);
-    if (JSON.stringify(read).length <= LONGEST_OPTIONS) return read;
+    if (JSON.stringify(read.options).length <= LONGEST_OPTIONS) return read;
     context.addIssue({
       code: "custom",
       message: `more than ${LONGEST_OPTIONS} characters as JSON`,
@@ -95,7 +95,7 @@ const scanner = z.strictObject({
   queue_bytes: size.optional(),
   hold: duration.optional(),
   on_failure: z.enum(["open", "closed"]).optional(),
-  options: options.default({}),
+  options: options.default({ options: {}, tables: [] }),
 });
 
 const schema = z.strictObject({
@@ -234,7 +234,8 @@ function settings(called: string, given: z.infer<typeof scanner>): ScannerSettin
     queueBytes: given.queue_bytes,
     holdLimit: given.hold === undefined ? undefined : given.hold * 1000,
     onFailure: given.on_failure,
-    options: given.options,
+    options: given.options.options,
+    optionTables: given.options.tables,
   };
   const told = Object.entries(rights).filter(([, value]) => value !== undefined);
   return {

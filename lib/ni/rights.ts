@@ -6,6 +6,7 @@
  */
 import { BpfError, type BpfFunction, type BpfInstruction, compileBpf } from "../net/bpf.ts";
 import { compileFilter, FilterError } from "../sys/libpcap.ts";
+import type { OptionTable } from "./option_files.ts";
 
 /** Registered data, which a scanner can have sent, whole and as it is. */
 export interface Injection {
@@ -49,6 +50,8 @@ export interface ScannerRights {
   readonly onFailure: "open" | "closed";
   /** Passed on to it. */
   readonly options: Readonly<Record<string, unknown>>;
+  /** What stands in these is added to its options when it starts; none without it. */
+  readonly optionTables?: readonly OptionTable[];
 }
 
 /** A filter as the kernel runs it. */

@@ -322,14 +322,22 @@ export class ScannerHost {
   }
 
   #write(entry: Entry, running: Running): void {
+    const { session } = running;
+    while (this.#writeOut(running) && entry.running === running && session.feed());
+    if (entry.running !== running) session.out.length = 0;
+    else running.services.resume();
+  }
+
+  /** Writes what the process takes. False: it takes no more now. */
+  #writeOut(running: Running): boolean {
     const { out } = running.session;
     let at = 0;
     while (at < out.length) {
       const rest = at === 0 ? out.bytes : out.bytes.subarray(at);
       const n = writeFrom(running.child.socket, rest, out.length - at);
       if (n === "end") {
-        at = out.length;
-        break;
+        out.length = 0;
+        return false;
       }
       if (n === 0) {
         running.blocked = true;
@@ -338,10 +346,12 @@ export class ScannerHost {
       }
       at += n;
     }
-    if (at === out.length) out.length = 0;
-    else if (at > 0) out.consume(at);
-    if (entry.running !== running) out.length = 0;
-    else running.services.resume();
+    if (at < out.length) {
+      out.consume(at);
+      return false;
+    }
+    out.length = 0;
+    return true;
   }
 
   #readMessages(entry: Entry, running: Running): void {
@@ -437,6 +447,7 @@ function sameStart(entry: Entry, rights: ScannerRights, command: readonly string
   const told = (r: ScannerRights) =>
     JSON.stringify([
       r.options,
+      r.optionTables ?? [],
       r.injections.map(({ name, frame }) => [name, frame.toBase64()]),
       Object.keys(r.services),
     ]);

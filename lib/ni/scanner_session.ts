@@ -6,6 +6,7 @@
  */
 import {
   DIRECTION,
+  FLAG_LAST,
   FLAG_VERDICT,
   FRAME_HEADER,
   HEADER_SIZE,
@@ -18,6 +19,7 @@ import {
   VERDICT,
 } from "../../niapp/sdk/protocol.ts";
 import type { Direction, FrameRef } from "./frame.ts";
+import { OptionFeed } from "./option_feed.ts";
 import { type FrameCopy, RecentFrames } from "./recent_frames.ts";
 import { type Grant, RightsChecker, type ScannerRights, type StreamAsk } from "./rights.ts";
 import { type Clock, LEAST_STREAM_MESSAGE, SessionStreams } from "./session_streams.ts";
@@ -172,6 +174,7 @@ export class ScannerSession {
   readonly counters: ScannerCounters;
   readonly #reader = new MessageReader(1 << 18);
   readonly #recent = new RecentFrames(RECENT_BYTES);
+  readonly #feed: OptionFeed;
   #now = 0;
 
   /** @param checker shared by all processes of the scanner. */
@@ -190,10 +193,13 @@ export class ScannerSession {
     this.#events = events;
     this.counters = counters;
     this.streams = new SessionStreams(this.out, rights, counters, settings.clock, settings.table);
+    const tables = rights.optionTables ?? [];
+    this.#feed = new OptionFeed(tables);
     this.out.begin(MESSAGE.WELCOME).u16(PROTOCOL_VERSION).u16(0);
     this.out.raw(
       new TextEncoder().encode(JSON.stringify({
         options: rights.options,
+        tables: tables.map(({ option }) => option),
         host_networks: settings.hostNetworks,
         link_type: settings.linkType,
         injections: rights.injections.map((i) => i.name),
@@ -206,6 +212,23 @@ export class ScannerSession {
   /** Where the next bytes of the scanner are to be put. */
   space(): Uint8Array<ArrayBuffer> {
     return this.#reader.space();
+  }
+
+  /** Adds more of its options to what is to be written, which is none now; false: it has them all. */
+  feed(): boolean {
+    if (this.#ended) return false;
+    let piece;
+    try {
+      piece = this.#feed.next();
+    } catch (error) {
+      this.#broken(`its options: ${error instanceof Error ? error.message : error}`);
+      return false;
+    }
+    if (piece === undefined) return false;
+    const name = new TextEncoder().encode(piece.option);
+    this.out.begin(MESSAGE.OPTION).u16(piece.last ? FLAG_LAST : 0).u16(name.length).raw(name);
+    this.out.raw(new TextEncoder().encode(piece.text)).end();
+    return true;
   }
 
   /** Works on bytes that were put to {@link space}. `now` in milliseconds since the epoch. */
@@ -304,6 +327,7 @@ export class ScannerSession {
   /** Nothing that still comes counts. */
   end(): void {
     this.#ended = true;
+    this.#feed.close();
   }
 
   #tellLost(): void {

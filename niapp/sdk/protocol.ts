@@ -18,6 +18,7 @@ export const MESSAGE = {
   SYNC: 0x05,
   LOST: 0x06,
   STOP: 0x07,
+  OPTION: 0x08,
   /** Of reconstructed streams. */
   OPENED: 0x20,
   DATA: 0x21,
@@ -73,6 +74,8 @@ export const FLAG_VERDICT = 1;
 export const FLAG_MIDSTREAM = 2;
 /** Passed bytes need not be delivered. */
 export const FLAG_SKIP = 1;
+/** No more of this option comes. */
+export const FLAG_LAST = 1;
 /** Bytes of a DATA before the stream's own. */
 export const DATA_HEADER = 40;
 /** Who opened the connections that are asked for. */

@@ -5,6 +5,7 @@
  */
 import {
   DIRECTION,
+  FLAG_LAST,
   FLAG_VERDICT,
   FRAME_HEADER,
   HEADER_SIZE,
@@ -36,6 +37,8 @@ interface Settings {
   readonly injections: readonly string[];
   readonly stream_limit?: number;
   readonly services: readonly string[];
+  /** Options to which more is added before the scanner begins. */
+  readonly tables: readonly string[];
 }
 
 const NO_SETTINGS: Settings = {
@@ -44,6 +47,7 @@ const NO_SETTINGS: Settings = {
   link_type: 1,
   injections: [],
   services: [],
+  tables: [],
 };
 
 /** A scanner that talks to a kernel. */
@@ -63,6 +67,8 @@ export class Session implements Ni {
   /** A SYNC that is answered when all connections to services are over. */
   #sync: number | undefined;
   #greeted = false;
+  /** Tables that did not come to their end. */
+  #tables = 0;
 
   /** @param readSize bytes that can be taken at once. */
   constructor(scanner: Scanner, readSize?: number) {
@@ -232,6 +238,9 @@ export class Session implements Ni {
       case MESSAGE.WELCOME:
         need(4);
         return this.#welcome(start, end);
+      case MESSAGE.OPTION:
+        need(4);
+        return this.#option(start, end);
       case MESSAGE.SUBSCRIBED: {
         need(16);
         const granted = view.getUint32(start + 4, true);
@@ -279,7 +288,7 @@ export class Session implements Ni {
 
   /** What a service is still to say belongs to what came before. */
   #answerSync(): void {
-    if (this.#sync === undefined || this.#services.busy) return;
+    if (this.#sync === undefined || this.#services.busy || this.#tables > 0) return;
     this.#out.begin(MESSAGE.DONE).u32(this.#sync).end();
     this.#sync = undefined;
   }
@@ -294,7 +303,23 @@ export class Session implements Ni {
       ...JSON.parse(this.#text(start + 4, end)) as Partial<Settings>,
     };
     this.#greeted = true;
+    this.#tables = this.#settings.tables.length;
+    if (this.#tables === 0) this.#scanner.start(this);
+  }
+
+  /** Lines that are added to an option. */
+  #option(start: number, end: number): void {
+    const { view } = this.#reader;
+    const text = start + 4 + view.getUint16(start + 2, true);
+    if (text > end) throw new Error("An option's name is cut off");
+    const name = this.#text(start + 4, text);
+    const lines = this.#text(text, end);
+    const list = this.#settings.options[name];
+    if (!Array.isArray(list)) throw new Error(`More comes of option ${name}, which is no list`);
+    for (const line of lines.split("\n")) if (line !== "") list.push(line);
+    if ((view.getUint16(start, true) & FLAG_LAST) === 0 || --this.#tables > 0) return;
     this.#scanner.start(this);
+    this.#answerSync();
   }
 
   #frameCame(start: number, end: number): void {

@@ -145,22 +145,45 @@ Deno.test("ni config: a frame that others can write, or that is none, is no inje
 Deno.test("ni config: options in files of their own are read with it, and their mistakes are told", () => {
   const directory = Deno.makeTempDirSync();
   try {
-    Deno.writeTextFileSync(`${directory}/digests`, "# known\nabc:3:one\n\ndef # two\n");
+    const digest = "0".repeat(32);
+    Deno.writeTextFileSync(`${directory}/digests`, `# known\n${digest}:3:one\n\n${digest} # 2\n`);
+    Deno.writeTextFileSync(`${directory}/wrong`, `${digest}\n\n  abc # three\nx\n`);
     Deno.writeTextFileSync(`${directory}/rules.yaml`, "- {name: x, target: '^/admin'}\n");
     Deno.writeTextFileSync(`${directory}/bad.yaml`, "- {name: x\n- [");
     const read = (options: string) =>
       parseNiConfig(`scanners: {mine: {program: /bin/true, options: ${options}}}`, "ni.yaml")
-        .scanners.get("mine")?.rights.options;
-    assert.deepEqual(read(`{digests: [zero], digests_file: ${directory}/digests}`), {
-      digests: ["zero", "abc:3:one", "def"],
-    });
-    assert.deepEqual(read(`{rules_file: ${directory}/rules.yaml}`), {
+        .scanners.get("mine")?.rights;
+    const file = `${directory}/digests`;
+    const table = read(`{digests: [zero], digests_file: ${file}}`);
+    assert.deepEqual(table?.options, { digests: ["zero"] });
+    const [first, ...more] = table?.optionTables ?? [];
+    assert.deepEqual([first?.option, first?.path, more.length], ["digests", file, 0]);
+    Deno.writeTextFileSync(file, `${digest}:3:one\n`);
+    const changed = read(`{digests: [zero], digests_file: ${file}}`)?.optionTables?.[0];
+    assert.notEqual(changed?.version, first?.version);
+    assert.throws(
+      () => read(`{digests_file: ${directory}/wrong}`),
+      /scanners\.mine\.options: .*wrong:3:3: expected an MD5 .*"abc"\n.*wrong:4:1: /,
+    );
+    assert.deepEqual(read(`{rules_file: ${directory}/rules.yaml}`)?.options, {
       rules: [{ name: "x", target: "^/admin" }],
     });
     assert.throws(
       () => read(`{rules_file: ${directory}/bad.yaml}`),
       /ni\.yaml:1:\d+: scanners\.mine\.options: .*bad\.yaml:2:1: /,
     );
+    const rules = `${directory}/rules.yaml`;
+    for (
+      const [text, problem] of [
+        ["- {name: x, target: '/a'}\n- {name: y, target: '('}\n", /rules\.yaml:2:21: .*expression/],
+        ["- {name: x, target: '/a'}\n- {name: y, path: z}\n", /rules\.yaml:2:13: .*unknown key/],
+        ["- {name: x}\n", /rules\.yaml:1:3: .*says nothing about a request/],
+        ["- {name: x, query_longer: -1}\n", /rules\.yaml:1:27: /],
+      ] as const
+    ) {
+      Deno.writeTextFileSync(rules, text);
+      assert.throws(() => read(`{rules_file: ${rules}}`), problem);
+    }
     assert.throws(() => read("{digests_file: /nothing/here}"), /here:1:1: cannot be read/);
   } finally {
     Deno.removeSync(directory, { recursive: true });
