@@ -36,6 +36,8 @@ interface Connection {
   writingEnded: boolean;
   /** What is waited for; 0: nothing, it is not in the poll set. */
   watched: number;
+  /** Taken by the service, and not told to the scanner, which has enough room. */
+  taken: number;
 }
 
 /** All connections of one scanner process. */
@@ -81,6 +83,7 @@ export class ServiceConnections implements ServiceRequests {
       out: new Uint8Array(0),
       writingEnded: false,
       watched: 0,
+      taken: 0,
     };
     this.#connections.set(number, connection);
     this.#watch(connection);
@@ -169,7 +172,12 @@ export class ServiceConnections implements ServiceRequests {
       }
       if (n > 0) {
         connection.out = out.slice(n);
-        this.#out.begin(MESSAGE.SERVICE_ROOM).u32(number).u32(n).end();
+        connection.taken += n;
+        // Seldom, since every message wakes the scanner.
+        if (connection.taken >= WINDOW / 2) {
+          this.#out.begin(MESSAGE.SERVICE_ROOM).u32(number).u32(connection.taken).end();
+          connection.taken = 0;
+        }
       }
     }
     if (connection.out.length === 0 && connection.writingEnded) libc.shutdown(fd, SHUT_WR);

@@ -15,6 +15,8 @@ export type ClamdKernel = Pick<Ni, "connect" | "now">;
 const CHUNK = 64 * 1024;
 /** Sessions at the same time; the kernel allows a scanner few connections. */
 const MOST_SESSIONS = 16;
+/** Milliseconds that a session is kept for the next message; clamd itself gives one up after half a minute. */
+const REST = 10_000;
 /** Longest answer that is believed. */
 const LONGEST_ANSWER = 4096;
 
@@ -26,8 +28,8 @@ export class Clamd implements Check {
   readonly #limit: number;
   readonly #changed: () => void;
   readonly #sessions = new Set<Session>();
-  /** Sessions that have not begun, as there are enough. */
-  readonly #waiting = new Set<Session>();
+  /** Requests for which there is no session yet, as there are enough. */
+  #waiting: Request[] = [];
 
   /**
    * @param service its name among the scanner's services.
@@ -44,42 +46,59 @@ export class Clamd implements Check {
   /** When {@link expire} is to be called; Infinity: never. */
   get deadline(): number {
     let deadline = Infinity;
-    for (const session of this.#sessions) deadline = Math.min(deadline, session.deadline);
+    for (const one of [...this.#sessions, ...this.#waiting]) {
+      deadline = Math.min(deadline, one.deadline);
+    }
     return deadline;
   }
 
-  /** Gives up what has taken too long. */
+  /** Gives up what has taken too long, and sessions that nobody needed. */
   expire(): void {
-    for (const session of [...this.#sessions]) {
-      if (session.deadline <= this.#ni.now) {
-        session.fail(`clamd did not answer in ${this.#limit} ms`);
-      }
-    }
+    const { now } = this.#ni;
+    const why = `clamd did not answer in ${this.#limit} ms`;
+    const late = this.#waiting.filter(({ deadline }) => deadline <= now);
+    this.#waiting = this.#waiting.filter(({ deadline }) => deadline > now);
+    for (const { done } of late) done({ findings: [], failure: why });
+    for (const session of [...this.#sessions]) if (session.deadline <= now) session.expire(why);
   }
 
   /** As {@link Check.run}. */
   run(specimens: readonly Specimen[], done: (result: CheckResult) => void): void {
     const wanted = distinct(specimens);
     if (wanted.length === 0) return done({ findings: [], failure: undefined });
-    const session = new Session(wanted, this.#ni.now + this.#limit, (result) => {
-      this.#sessions.delete(session);
-      this.#waiting.delete(session);
-      this.#openNext();
-      this.#changed();
-      done(result);
-    });
-    this.#sessions.add(session);
-    this.#waiting.add(session);
-    this.#openNext();
+    const deadline = this.#ni.now + this.#limit;
+    this.#waiting.push({ specimens: wanted, deadline, done, again: false });
+    this.#next();
     this.#changed();
   }
 
-  #openNext(): void {
-    for (const session of this.#waiting) {
-      if (this.#sessions.size - this.#waiting.size >= MOST_SESSIONS) return;
-      this.#waiting.delete(session);
-      session.open(this.#ni, this.#service);
+  /** Gives requests to sessions. */
+  #next(): void {
+    for (let request = this.#waiting[0]; request !== undefined; request = this.#waiting[0]) {
+      // What a session did not answer, another one that has rested as long might not either.
+      const resting = request.again ? undefined : [...this.#sessions].find(({ rests }) => rests);
+      if (resting === undefined && this.#sessions.size >= MOST_SESSIONS) return;
+      this.#waiting.shift();
+      const session = resting ?? this.#open();
+      session.ask(request);
     }
+  }
+
+  #open(): Session {
+    const session: Session = new Session(this.#ni, this.#service, {
+      free: () => {
+        this.#next();
+        this.#changed();
+      },
+      over: (unanswered) => {
+        this.#sessions.delete(session);
+        if (unanswered !== undefined) this.#waiting.unshift(unanswered);
+        this.#next();
+        this.#changed();
+      },
+    });
+    this.#sessions.add(session);
+    return session;
   }
 }
 
@@ -94,76 +113,133 @@ function distinct(specimens: readonly Specimen[]): Specimen[] {
   );
 }
 
-class Session {
+/** The specimens of one message. */
+interface Request {
+  readonly specimens: readonly Specimen[];
   readonly deadline: number;
-  readonly #specimens: readonly Specimen[];
-  #done: ((result: CheckResult) => void) | undefined;
+  readonly done: (result: CheckResult) => void;
+  /** A session ended before it was answered. */
+  readonly again: boolean;
+}
+
+interface SessionEvents {
+  /** It can be asked again. */
+  free(): void;
+  /** It is over; a request that came when it had rested was not answered. */
+  over(unanswered: Request | undefined): void;
+}
+
+/** A session (IDSESSION): one message after the other, in each the specimens all at once. */
+class Session {
+  readonly #ni: ClamdKernel;
+  readonly #service: string;
+  readonly #events: SessionEvents;
   #connection: ServiceConnection | undefined;
+  #request: Request | undefined;
+  /** Specimens of earlier requests. */
+  #before = 0;
+  #restsUntil = 0;
   #answer = "";
   #answers = 0;
-  readonly #findings: Finding[] = [];
+  #findings: Finding[] = [];
   #failure: string | undefined;
+  #over = false;
 
-  constructor(
-    specimens: readonly Specimen[],
-    deadline: number,
-    done: (result: CheckResult) => void,
-  ) {
-    this.#specimens = specimens;
-    this.deadline = deadline;
-    this.#done = done;
+  constructor(ni: ClamdKernel, service: string, events: SessionEvents) {
+    this.#ni = ni;
+    this.#service = service;
+    this.#events = events;
   }
 
-  open(ni: ClamdKernel, service: string): void {
-    this.#connection = ni.connect(service, {
+  /** It can be asked. */
+  get rests(): boolean {
+    return this.#request === undefined && !this.#over;
+  }
+
+  /** When {@link expire} is to be called. */
+  get deadline(): number {
+    return this.#request?.deadline ?? this.#restsUntil;
+  }
+
+  /** Has the specimens of a message scanned. */
+  ask(request: Request): void {
+    this.#request = request;
+    const begins = this.#connection === undefined;
+    this.#connection ??= this.#ni.connect(this.#service, {
       data: (bytes) => this.#data(bytes),
-      ended: (why) => this.fail(why === "" ? "clamd closed the connection" : why),
+      ended: (why) => this.#ended(why === "" ? "clamd closed the connection" : why),
     });
     // The kernel may have refused at once.
-    if (this.#done === undefined) return;
-    this.#connection.write(exchange(this.#specimens));
+    if (this.#over) this.#connection.close();
+    else this.#connection.write(exchange(request.specimens, begins));
   }
 
-  fail(why: string): void {
-    this.#failure ??= why;
-    this.#finish();
+  /** Its time is over. */
+  expire(why: string): void {
+    if (this.#request === undefined) this.#connection?.write(command("zEND"));
+    this.#end(why);
   }
 
   #data(bytes: Uint8Array): void {
-    if (this.#done === undefined) return;
+    if (this.#over) return;
+    if (this.#request === undefined) return this.#end("clamd says what it was not asked");
     this.#answer += ascii(bytes, 0, bytes.length);
     for (let end = this.#answer.indexOf("\0"); end !== -1; end = this.#answer.indexOf("\0")) {
-      this.#line(this.#answer.slice(0, end));
+      this.#line(this.#answer.slice(0, end), this.#request);
       this.#answer = this.#answer.slice(end + 1);
     }
-    if (this.#answer.length > LONGEST_ANSWER) return this.fail("clamd's answer is too long");
-    if (this.#answers >= this.#specimens.length) this.#finish();
+    if (this.#answer.length > LONGEST_ANSWER) return this.#end("clamd's answer is too long");
+    if (this.#answers >= this.#request.specimens.length) this.#answered(this.#request);
   }
 
-  #line(text: string): void {
+  #line(text: string, { specimens }: Request): void {
     const found = /^(\d+): (?:stream: )?(.*?) ?(OK|FOUND|ERROR)$/s.exec(text);
-    const specimen = this.#specimens[Number(found?.[1] ?? 0) - 1];
+    const specimen = specimens[Number(found?.[1] ?? 0) - 1 - this.#before];
     this.#answers++;
-    if (found?.[3] === "FOUND" && specimen !== undefined) {
+    if (specimen !== undefined && found?.[3] === "FOUND") {
       this.#findings.push({ specimen, name: found[2] ?? "", by: "clamd" });
-    } else if (found?.[3] !== "OK") {
+    } else if (specimen === undefined || found?.[3] !== "OK") {
       this.#failure ??= `clamd said ${JSON.stringify(text.slice(0, 200))}`;
     }
   }
 
-  #finish(): void {
-    const done = this.#done;
-    if (done === undefined) return;
-    this.#done = undefined;
-    if (this.#answers >= this.#specimens.length) this.#connection?.write(command("zEND"));
+  #answered(request: Request): void {
+    // After a mistake nobody knows what it will say next.
+    if (this.#failure !== undefined) return this.#end(this.#failure);
+    const findings = this.#findings;
+    this.#request = undefined;
+    this.#before += request.specimens.length;
+    this.#answers = 0;
+    this.#findings = [];
+    this.#restsUntil = this.#ni.now + REST;
+    this.#connection?.rest();
+    request.done({ findings, failure: undefined });
+    this.#events.free();
+  }
+
+  #ended(why: string): void {
+    // It may have given up just when it was asked again.
+    const request = this.#request;
+    const lost = request !== undefined && this.#before > 0 && this.#answers === 0 && !request.again;
+    if (!lost) return this.#end(why);
+    this.#over = true;
+    this.#events.over({ ...request, again: true });
+  }
+
+  #end(why: string): void {
+    if (this.#over) return;
+    this.#over = true;
     this.#connection?.close();
-    done({ findings: this.#findings, failure: this.#failure });
+    const request = this.#request;
+    this.#request = undefined;
+    request?.done({ findings: this.#findings, failure: this.#failure ?? why });
+    this.#events.over(undefined);
   }
 }
 
-/** All that is said in a session, in one piece: most of it is the specimens. */
-function exchange(specimens: readonly Specimen[]): Uint8Array {
-  const begin = command("zIDSESSION");
+/** All that is said about one message, in one piece: most of it is the specimens. */
+function exchange(specimens: readonly Specimen[], begins: boolean): Uint8Array {
+  const begin = begins ? command("zIDSESSION") : new Uint8Array();
   const instream = command("zINSTREAM");
   const lengths = specimens.map(({ bytes }) =>
     instream.length + bytes.length + 4 * (Math.ceil(bytes.length / CHUNK) + 1)

@@ -51,6 +51,8 @@ export interface ServiceConnection {
   write(bytes: Uint8Array): void;
   /** Nothing more will be written. */
   end(): void;
+  /** Nothing is to come, before something is written again: over a capture the kernel goes on. */
+  rest(): void;
   /** Ends the connection; nothing more is heard of it. */
   close(): void;
 }
@@ -121,8 +123,8 @@ export interface Ni {
   /** Has {@link Scanner.wake} called when the kernel's clock has come to a time. The last call counts. */
   wakeAt(time: number): void;
   /**
-   * Asks the kernel to connect this scanner to a service. One connection is for one exchange: over a capture the
-   * kernel waits with the next frame until all connections are over.
+   * Asks the kernel to connect this scanner to a service. Over a capture the kernel waits with the next frame until
+   * all connections are over, or rest.
    *
    * @param service one of {@link Ni.services}; others end at once.
    */

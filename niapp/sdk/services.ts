@@ -18,6 +18,7 @@ class Connection implements ServiceConnection {
   #room = 0;
   #writing: "open" | "ending" | "ended" = "open";
   #over = false;
+  resting = false;
 
   constructor(number: number, out: MessageBuffer, events: ServiceEvents, forget: () => void) {
     this.#number = number;
@@ -29,8 +30,13 @@ class Connection implements ServiceConnection {
   write(bytes: Uint8Array): void {
     if (this.#writing !== "open") throw new Error("The connection's writing has been ended");
     if (bytes.length === 0 || this.#over) return;
+    this.resting = false;
     this.#waiting.push(bytes.slice());
     this.#send();
+  }
+
+  rest(): void {
+    this.resting = true;
   }
 
   end(): void {
@@ -85,9 +91,10 @@ export class ServiceClient {
     this.#out = out;
   }
 
-  /** Some connection is not over. */
+  /** Something is still to come over some connection. */
   get busy(): boolean {
-    return this.#connections.size > 0;
+    for (const { resting } of this.#connections.values()) if (!resting) return true;
+    return false;
   }
 
   /** As {@link Ni.connect}. */

@@ -16,6 +16,13 @@ class Services {
   wakeTime = Infinity;
   readonly #path: string;
   readonly #running = new Set<Promise<void>>();
+  /** Connections over which something is to come, and who waits that there are none. */
+  readonly #busy = new Set<symbol>();
+  #settled: (() => void)[] = [];
+  /** Connections that were made. */
+  connections = 0;
+  #last = Symbol();
+  #gone: symbol | undefined;
   readonly #closers: (() => void)[] = [];
 
   constructor(path: string) {
@@ -23,12 +30,17 @@ class Services {
   }
 
   readonly connect: ClamdKernel["connect"] = (_service, events) => {
+    const id = Symbol();
+    this.#busy.add(id);
+    this.connections++;
+    this.#last = id;
     let over = false;
     let socket: Deno.UnixConn | undefined;
     let writing = Promise.resolve();
     let closing = false;
     const close = () => {
       over = true;
+      this.#rests(id);
       if (closing) return;
       closing = true;
       // Closing is the last thing that is asked: what was written before has to go out.
@@ -48,11 +60,18 @@ class Services {
       } catch (error) {
         if (!over) events.ended(error instanceof Error ? error.message : String(error));
       }
+      this.#rests(id);
     })();
     this.#closers.push(close);
     this.#running.add(run);
     return {
+      rest: () => this.#rests(id),
       write: (data) => {
+        this.#busy.add(id);
+        if (id === this.#gone) {
+          close();
+          return events.ended("");
+        }
         const copy = data.slice();
         writing = writing.then(async () => {
           try {
@@ -73,17 +92,25 @@ class Services {
   /** Everything that was begun is over. */
   async settled(): Promise<void> {
     // What one exchange brings may begin the next one.
-    while (this.#running.size > 0) {
-      const running = [...this.#running];
-      await Promise.all(running);
-      for (const one of running) this.#running.delete(one);
-    }
+    while (this.#busy.size > 0) await new Promise<void>((resolve) => this.#settled.push(resolve));
+  }
+
+  /** The last connection's other end has gone, which is known when it is written to. */
+  leave(): void {
+    this.#gone = this.#last;
   }
 
   /** Ends what is still open. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const close of this.#closers) close();
-    await this.settled();
+    await Promise.all(this.#running);
+  }
+
+  #rests(id: symbol): void {
+    this.#busy.delete(id);
+    if (this.#busy.size > 0) return;
+    for (const settled of this.#settled) settled();
+    this.#settled = [];
   }
 }
 
@@ -125,6 +152,7 @@ Deno.test({
     const clean = mail(bytes("an innocent attachment"));
     const { stream } = start(services);
     await talk(services, stream, [clean, mail(MALICIOUS), clean]);
+    assert.equal(services.connections, 1, "one session for one message after the other");
     const received = latin1(stream.received(true));
     assert.deepEqual(stream.signatures, ["infected attachment"]);
     assert.match(received, /An infected attachment was removed/);
@@ -145,6 +173,31 @@ Deno.test({
     );
     assert.equal(slow.stream.killed, true);
     clamd.pause(false);
+  },
+});
+
+Deno.test({
+  name: "a real clamd: a session that it gave up is begun anew, and nobody hears of it",
+  ignore: !INSTALLED,
+  async fn() {
+    await using clamd = await ClamdServer.start([SIGNATURE]);
+    await using services = new Services(clamd.socket);
+    const { stream, scanner, ni } = start(services);
+    const clean = mail(bytes("an innocent attachment"));
+    for (const [side, data] of smtp([clean, mail(MALICIOUS), clean])) {
+      await services.settled();
+      services.leave();
+      stream.send(side === "C", data);
+    }
+    await services.settled();
+    assert.deepEqual(stream.signatures, ["infected attachment"]);
+    assert.equal(services.connections, 3, "one for each message, as each was gone before the next");
+    assert.equal(latin1(stream.received(true)).split("From: alice").length, 4);
+    // One that nobody needs any more is ended.
+    services.now = services.wakeTime;
+    services.wakeTime = Infinity;
+    scanner.wake(ni);
+    assert.equal(services.wakeTime, Infinity);
   },
 });
 
