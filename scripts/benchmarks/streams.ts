@@ -7,6 +7,7 @@
  */
 import { NiLab } from "../../tests/ni/inline_lab.ts";
 import type { Host } from "../../tests/lab/host.ts";
+import { barChart } from "./ni/bars.ts";
 import { type Path, paths, preparePrograms } from "./ni/paths.ts";
 import { median, report, round } from "./report.ts";
 
@@ -17,6 +18,7 @@ const CONNECTIONS = 10_000;
 const RECONSTRUCT = "NI, streams put together";
 const FRAMES = "NI, all in user space";
 const SURICATA = "Suricata, one rule";
+const STATES = ["on", "off"] as const;
 
 /** Two ends of many connections that stay. */
 const ENDS = `
@@ -58,7 +60,9 @@ const ways: Path[] = [
 
 /** Lines of the table, for --write. */
 const rows: string[] = [];
-const PAGE = "docs/evaluation/streams.md";
+const PAGE = decodeURIComponent(
+  new URL("../../docs/evaluation/streams.md", import.meta.url).pathname,
+);
 
 function figure(
   metric: string,
@@ -104,7 +108,7 @@ async function offloads(state: "on" | "off"): Promise<void> {
 
 lab.net.spawn("iperf3", ["-s"]);
 await lab.net.waitForListener("tcp", 5201);
-for (const state of ["on", "off"] as const) {
+for (const state of STATES) {
   await offloads(state);
   for (let round = 0; round < ROUNDS; round++) {
     for (const { name, up, withoutOffloads } of ways) {
@@ -145,8 +149,19 @@ await Deno.remove(programs.directory, { recursive: true });
 await memory();
 if (Deno.args.includes("--write")) write();
 
-/** Replaces what stands between the figures' heading and the next one. */
+/** Replaces what stands between the figures' heading and the next one, and draws the throughput. */
 function write(): void {
+  for (const state of STATES) {
+    const bars = ways.map(({ name }) => ({
+      name,
+      value: of(`${name}, offloads ${state}`, "gigabits"),
+    }))
+      .filter(({ value }) => value > 0);
+    Deno.writeTextFileSync(
+      PAGE.replace(".md", `-${state}.svg`),
+      barChart(`Throughput of one TCP connection, offloads ${state}`, "Gbit/s", bars),
+    );
+  }
   const page = Deno.readTextFileSync(PAGE);
   const [before, after] = [page.indexOf("## Figures"), page.indexOf("## Against tshark")];
   const table = [
@@ -159,6 +174,7 @@ function write(): void {
     "| --- | --- | --- | --- | --- |",
     ...rows,
     "",
+    ...STATES.map((s) => `![Throughput of one TCP connection, offloads ${s}](streams-${s}.svg)\n`),
     "",
   ].join("\n");
   Deno.writeTextFileSync(PAGE, page.slice(0, before) + table + page.slice(after));
