@@ -39,8 +39,8 @@ interface SideState {
   /** What the kernel was told. */
   told: number;
   message: Message | undefined;
-  /** A check is running. */
-  checking: boolean;
+  /** Messages that are whole, from the first one on that is being checked. */
+  readonly checked: Message[];
   ended: number | undefined;
 }
 
@@ -59,6 +59,8 @@ interface Look {
 
 /** A sender sends so much before it waits for an acknowledgement (RFC 6928), and a little less counts here. */
 const FIRST_FLIGHT = 10_000;
+/** Messages of one side that are checked at the same time: only with POP3 does a sender go on before the answer. */
+const MOST_CHECKED = { smtp: 1, pop3: 4, imap: 1 } as const;
 /** Rounds of taking out and looking again; after the last one the connection is killed. */
 const MOST_ROUNDS = 3;
 /** What the kernel takes for a line of the mail log and not for an alert (lib/ni/mail_events.ts). */
@@ -76,6 +78,8 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
   #side: Side = "client";
   #over = false;
   #pumping = false;
+  /** What follows is not understood: all is let go when what came before is decided. */
+  #opaque = false;
 
   /** @param exchange makes the parser of the connection's protocol. */
   constructor(stream: Stream, tools: Tools, exchange: (events: ExchangeEvents) => Exchange) {
@@ -91,7 +95,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
       passed: 0,
       told: 0,
       message: undefined,
-      checking: false,
+      checked: [],
       ended: undefined,
     });
     this.#sides = { client: side(stream.clientDirection), server: side(other) };
@@ -123,7 +127,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
       return;
     }
     side.offset = offset;
-    const taken = side.checking ? 0 : this.#take(name, bytes);
+    const taken = this.#isFull(side) ? 0 : this.#take(name, bytes);
     if (this.#over) return;
     side.offset = offset + taken;
     if (taken < bytes.length) side.waiting.push(bytes.slice(taken));
@@ -141,8 +145,10 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
    * The receiver acknowledges nothing before it gets the message, so a long one's sender has to be kept going by the
    * kernel, which from then on writes the packets itself: a short message is better left to come by itself.
    */
-  #keepGoing({ message, direction, checking }: SideState, now = false): void {
-    if (this.#over || message === undefined || message.asked || message.ignored || checking) return;
+  #keepGoing(side: SideState, now = false): void {
+    const { message, direction } = side;
+    if (this.#over || message === undefined || message.asked || message.ignored) return;
+    if (this.#isFull(side)) return;
     if (!now && message.length - message.fixedUntil < FIRST_FLIGHT) return this.#tools.soon(this);
     message.asked = true;
     this.#stream.more(direction);
@@ -174,6 +180,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     this.#over = true;
     for (const side of Object.values(this.#sides)) {
       side.message = undefined;
+      side.checked.length = 0;
       side.waiting = [];
     }
   }
@@ -245,8 +252,9 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
       action: kill ? "blocked" : "allowed",
       detail: { protocol: this.#exchange.protocol, why },
     });
+    this.#opaque = true;
     if (kill) this.#kill();
-    else this.#release();
+    else this.#maybeRelease();
   }
 
   /** As {@link ExchangeEvents.odd}. */
@@ -262,6 +270,15 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     if (grave) this.#kill();
   }
 
+  #isFull({ checked }: SideState): boolean {
+    return checked.length >= MOST_CHECKED[this.#exchange.protocol];
+  }
+
+  #maybeRelease(): void {
+    const { client, server } = this.#sides;
+    if (this.#opaque && client.checked.length + server.checked.length === 0) this.#release();
+  }
+
   #take(name: Side, bytes: Uint8Array): number {
     this.#side = name;
     return this.#exchange.take(name, bytes, 0, bytes.length, this.#sides[name].offset);
@@ -275,7 +292,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
       moved = false;
       for (const name of ["client", "server"] as const) {
         const side = this.#sides[name];
-        while (side.waiting.length > 0 && !side.checking && !this.#over) {
+        while (side.waiting.length > 0 && !this.#isFull(side) && !this.#over) {
           const bytes = side.waiting[0] as Uint8Array;
           const taken = this.#take(name, bytes);
           side.offset += taken;
@@ -295,18 +312,22 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
   #tell(name: Side, flush = false): void {
     const side = this.#sides[name];
     if (this.#over) return;
-    if (side.message !== undefined && !flush) {
-      if (!side.message.ignored) return;
-      this.pass(name, side.offset);
-    }
-    if (side.passed <= side.told) return;
-    side.told = side.passed;
-    this.#stream.pass(side.direction, side.passed);
+    const { checked: [first], message } = side;
+    if (first === undefined && message?.ignored === true) this.pass(name, side.offset);
+    const held = first ?? (message === undefined || message.ignored || flush ? undefined : message);
+    const upTo = Math.min(side.passed, held?.offset ?? Infinity);
+    if (upTo <= side.told) return;
+    side.told = upTo;
+    this.#stream.pass(side.direction, upTo);
+    // The kernel takes a verdict for a sign that nothing more is needed.
+    if (message?.asked === true && !message.ignored) this.#stream.more(side.direction);
   }
 
   #finishEnded(name: Side): void {
     const side = this.#sides[name];
-    if (side.ended === undefined || side.waiting.length > 0 || side.checking || this.#over) return;
+    if (side.ended === undefined || side.waiting.length > 0 || this.#isFull(side) || this.#over) {
+      return;
+    }
     const { ended } = side;
     side.ended = undefined;
     this.#side = name;
@@ -323,6 +344,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     const message = side.message;
     if (message === undefined) return true;
     this.pass(name, offset);
+    message.end = offset;
     if (message.ignored || this.#tools.checks.length === 0) {
       side.message = undefined;
       return true;
@@ -335,9 +357,10 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     }
     message.parser.end();
     const examined = examine(message.bytes, this.#tools.options.limits, message.parser);
-    side.checking = true;
+    side.message = undefined;
+    side.checked.push(message);
     this.#check({ name, message, first: examined, examined, found: [], changes: [], round: 0 });
-    return !side.checking;
+    return !this.#isFull(side);
   }
 
   /** A piece of something that was found to be infected. */
@@ -394,14 +417,12 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     if (round > 0) this.#tellFound(message, found, "blocked");
     if (options.log) this.#log(message, first, found);
     this.#pieces.keep(message, found.length > 0);
-    const side = this.#sides[name];
-    side.message = undefined;
-    const waited = side.checking;
-    side.checking = false;
-    if (waited) {
-      this.#tell(name);
-      this.#pump();
-    }
+    message.decided = true;
+    const { checked } = this.#sides[name];
+    while (checked[0]?.decided === true) checked.shift();
+    this.#tell(name);
+    this.#pump();
+    this.#maybeRelease();
   }
 
   /** Asks the kernel for the changes; false: they cannot be made any more. */
@@ -461,7 +482,7 @@ export class MailConnection implements StreamHandler, ExchangeEvents {
     this.#stream.alert(alert, {
       direction: side.direction,
       offset,
-      length: Math.max(0, side.passed - offset),
+      length: Math.max(0, (message.end || side.passed) - offset),
     });
   }
 

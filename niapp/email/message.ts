@@ -40,6 +40,10 @@ export class Message {
   readonly fixedUntil: number;
   /** Bytes before this one have gone on already. */
   passedUntil: number;
+  /** Where it ended in the stream, when it is whole. */
+  end = 0;
+  /** What becomes of it is known. */
+  decided = false;
   readonly #prefix: number;
   #bytes: Uint8Array<ArrayBuffer>;
   #length = 0;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { EmailScanner } from "../../../niapp/email/scanner.ts";
 import type { ClamdKernel } from "../../../niapp/email/clamd.ts";
 import { CLAMD, ClamdServer } from "./clamd_server.ts";
-import { bytes, latin1, mail, MALICIOUS, MALICIOUS_MD5, smtp } from "./dialogues.ts";
+import { bytes, latin1, mail, MALICIOUS, MALICIOUS_MD5, pop3, smtp } from "./dialogues.ts";
 import { connect, fakeNi, type FakeStream } from "./fake_stream.ts";
 import { existsSync } from "node:fs";
 
@@ -114,7 +114,11 @@ class Services {
   }
 }
 
-function start(services: Services, more: Readonly<Record<string, unknown>> = {}): {
+function start(
+  services: Services,
+  more: Readonly<Record<string, unknown>> = {},
+  port = 25,
+): {
   readonly scanner: EmailScanner;
   readonly stream: FakeStream;
   readonly ni: ReturnType<typeof fakeNi>;
@@ -128,7 +132,7 @@ function start(services: Services, more: Readonly<Record<string, unknown>> = {})
     } as unknown as Parameters<typeof fakeNi>[1],
   );
   Object.defineProperty(ni, "now", { get: () => services.now });
-  return { scanner, stream: connect(scanner, 25, ni), ni };
+  return { scanner, stream: connect(scanner, port, ni), ni };
 }
 
 /** A server answers what it has got, so each step waits until the one before it is decided. */
@@ -198,6 +202,39 @@ Deno.test({
     services.wakeTime = Infinity;
     scanner.wake(ni);
     assert.equal(services.wakeTime, Infinity);
+  },
+});
+
+Deno.test({
+  name:
+    "a real clamd: messages that come one behind the other are checked together, and pass in order",
+  ignore: !INSTALLED,
+  async fn() {
+    await using clamd = await ClamdServer.start([SIGNATURE]);
+    const clean = mail(bytes("an innocent attachment"));
+    const messages = [clean, mail(MALICIOUS), clean, clean, mail(MALICIOUS), clean, clean];
+    const steps = pop3(messages, true);
+    const got: string[] = [];
+    for (const together of [false, true]) {
+      await using services = new Services(clamd.socket);
+      const { stream } = start(services, {}, 110);
+      for (const [side, data] of steps) {
+        if (!together) await services.settled();
+        // Pieces, so that messages begin and end within what comes together.
+        for (let at = 0; at < data.length; at += 1000) {
+          stream.send(side === "C", data.subarray(at, at + 1000));
+          if (!together) await services.settled();
+        }
+      }
+      await services.settled();
+      assert.deepEqual(stream.signatures, ["infected attachment", "infected attachment"]);
+      if (together) assert.ok(services.connections > 1);
+      got.push(latin1(stream.received(false)));
+    }
+    assert.equal(got[1], got[0]);
+    assert.equal(got[0]?.match(/An infected attachment was removed/g)?.length, 2);
+    // The lists that answer CAPA and LIST end so, too.
+    assert.equal(got[0]?.match(/^\.\r$/gm)?.length, messages.length + 2);
   },
 });
 
