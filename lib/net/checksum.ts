@@ -6,6 +6,8 @@
  * @module
  */
 
+import { BLOCK, wordSumOf } from "./word_sums.ts";
+
 /** From so many bytes on, words of 32 bits are worth their price. */
 const WIDE = 64;
 let lastWords: Int32Array = new Int32Array(0);
@@ -23,7 +25,11 @@ function wordsOf(buffer: ArrayBufferLike): Int32Array {
  */
 export function addWords(sum: number, data: Uint8Array, start: number, end: number): number {
   let i = start;
-  if (end - start >= WIDE && ((data.byteOffset + start) & 1) === 0) {
+  const vectors = end - start >= WIDE ? wordSumOf(data.buffer) : undefined;
+  if (vectors !== undefined) {
+    i += (end - start) & -BLOCK;
+    sum += swapped(vectors(data.byteOffset + start, data.byteOffset + i) >>> 0);
+  } else if (end - start >= WIDE && ((data.byteOffset + start) & 1) === 0) {
     if (((data.byteOffset + start) & 2) !== 0) {
       sum += ((data[i] as number) << 8) | (data[i + 1] as number);
       i += 2;
@@ -38,11 +44,7 @@ export function addWords(sum: number, data: Uint8Array, start: number, end: numb
       low += word & 0xffff;
       high += word >>> 16;
     }
-    // The order of bytes does not matter to the sum, only to what comes of it (RFC 1071, 2B).
-    const folded = fold(low + high);
-    const once = (folded >>> 16) + (folded & 0xffff);
-    const swapped = (once >>> 16) + (once & 0xffff);
-    sum += ((swapped & 0xff) << 8) | (swapped >>> 8);
+    sum += swapped(low + high);
     i += (last - first) * 4;
   }
   for (; i + 1 < end; i += 2) {
@@ -50,6 +52,14 @@ export function addWords(sum: number, data: Uint8Array, start: number, end: numb
   }
   if (i < end) sum += (data[i] as number) << 8;
   return sum;
+}
+
+/** The sum of words in network order, from that of the same as this machine has them (RFC 1071, 2B). */
+function swapped(sum: number): number {
+  const folded = fold(sum);
+  const once = (folded >>> 16) + (folded & 0xffff);
+  const word = (once >>> 16) + (once & 0xffff);
+  return ((word & 0xff) << 8) | (word >>> 8);
 }
 
 /** Folds a sum to 16 bits and complements it: the value that goes into a header. */

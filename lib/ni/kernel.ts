@@ -89,7 +89,7 @@ export class NiKernel {
   readonly #matcher: FrameMatcher;
   #grantsVersion = 0;
   #number = 0;
-  #now = { seconds: 0, nanoseconds: 0 };
+  readonly #now = { seconds: 0, nanoseconds: 0 };
 
   /** @throws {FilterError} when a filter is not one. */
   constructor(options: KernelOptions, output: KernelOutput) {
@@ -265,7 +265,8 @@ export class NiKernel {
 
   /** Frames and requests are of this time from now on. */
   setTime(seconds: number, nanoseconds: number): void {
-    this.#now = { seconds, nanoseconds };
+    this.#now.seconds = seconds;
+    this.#now.nanoseconds = nanoseconds;
     this.#streams.setTime(milliseconds(this.#now));
   }
 

@@ -24,11 +24,14 @@ export type ForwardFrame = (
   at: FrameTimes,
 ) => void;
 
+/** Not made anew for each packet. */
+const NONE: readonly HeldFrame[] = [];
+
 /** A packet. One object is used again for all. */
 export class Arrival {
   readonly packet: Packet;
   /** Fragments that were held; empty when it is one frame. */
-  fragments: readonly HeldFrame[] = [];
+  fragments: readonly HeldFrame[] = NONE;
   #memory: FrameMemory | undefined;
   readonly #frame = new FrameRef();
   readonly #held: HeldFrames;
@@ -48,7 +51,7 @@ export class Arrival {
 
   /** Is this one frame. */
   set(memory: FrameMemory, start: number, end: number, direction: Direction, at: FrameTimes): void {
-    this.fragments = [];
+    this.fragments = NONE;
     this.#memory = memory;
     const frame = this.#frame;
     frame.data = memory.data;
@@ -89,14 +92,14 @@ export class Arrival {
       this.#forward(held.memory, held.start, held.end, held.direction, held);
       this.#held.release(held);
     }
-    this.fragments = [];
+    this.fragments = NONE;
   }
 
   /** Keeps it. Undefined when there is no room. */
   hold(): readonly HeldFrame[] | undefined {
     if (this.#memory === undefined) {
       const fragments = this.fragments;
-      this.fragments = [];
+      this.fragments = NONE;
       return fragments;
     }
     this.#frame.number = ++this.#number;
@@ -112,6 +115,6 @@ export class Arrival {
   /** Gives up what is kept of it. */
   drop(): void {
     for (const held of this.fragments) this.#held.release(held);
-    this.fragments = [];
+    this.fragments = NONE;
   }
 }

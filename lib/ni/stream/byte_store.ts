@@ -119,7 +119,9 @@ export class ByteStore {
     const gone = Math.min(first - this.#first, this.#pieces.length);
     if (gone > 0) {
       for (let i = 0; i < gone; i++) this.#give(i);
-      this.#pieces.splice(0, gone);
+      // Mostly one: nothing is made for it.
+      if (gone === 1) this.#pieces.shift();
+      else this.#pieces.splice(0, gone);
     }
     if (first > this.#first) this.#first = first;
   }
