@@ -53,8 +53,10 @@ export function summedMemory(size: number): Uint8Array<ArrayBuffer> {
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   compiled ??= new WebAssembly.Module(MODULE);
   const { exports } = new WebAssembly.Instance(compiled, { m: { m: memory } });
-  known.set(memory.buffer, exports["s"] as WordSum);
-  return new Uint8Array(memory.buffer, 0, size);
+  // It is not shared between threads, and never grows.
+  const buffer = memory.buffer as ArrayBuffer;
+  known.set(buffer, exports["s"] as WordSum);
+  return new Uint8Array(buffer, 0, size);
 }
 
 /** What adds the words of this memory; undefined: it is any memory. */
