@@ -104,8 +104,8 @@ const EVERYTHING = { asked: ALL, within: [ALL] };
 const TAGGED_HEADER = 18;
 /** Batches taken from one port before the other has its turn. */
 const BATCHES = 4;
-/** Batches of copies that are taken before a batch of frames is worked on: more than a receive buffer holds. */
-const COPY_BATCHES = 1024;
+/** Batches of copies that are taken before a batch of frames is worked on; a flood of copies must not hold frames up for long. */
+const COPY_BATCHES = 32;
 /** Milliseconds between two looks at what is due. */
 const TICK = 100;
 /** How long a link that is away is looked for again. Milliseconds. */
