@@ -48,6 +48,8 @@ export interface FastPathPort {
   readonly cable: number;
   /** The cable for copies. */
   readonly copies: number;
+  /** User space takes all frames from the interface itself, which sees them before the program: it stops them there. */
+  readonly stop?: boolean;
   /** Frames come from the host here, not from the network. */
   readonly fromHost: boolean;
   /** Flows that scanners have finished, the same for both ports. */
@@ -228,7 +230,8 @@ export class FastPath {
     out.aluRegister(ALU.MOV, 6, 1);
     const { mark, peer, cable } = this.#port;
     if (mark !== undefined) out.load(4, 1, 6, SKB_MARK).jump32(JUMP.EQ, 1, mark, "decided");
-    const fragments = rules.prevent.length + rules.scan.length > 0;
+    const { stop = false } = this.#port;
+    const fragments = !stop && rules.prevent.length + rules.scan.length > 0;
     if (fragments) {
       this.#addFragments(out, rules.prevent.length, rules.scan.some(({ copy }) => copy === true));
     }
@@ -278,7 +281,10 @@ export class FastPath {
     out.label("scan");
     if (fragments) this.#addDecision(out, SCANNED, "cable");
     out.label("cable");
-    this.#redirect(out, counters, SCANNED, cable);
+    if (stop) {
+      this.#addCount(out, counters, SCANNED);
+      out.alu(ALU.MOV, 0, TC_ACT_SHOT).exit();
+    } else this.#redirect(out, counters, SCANNED, cable);
     if (mark !== undefined) {
       out.label("decided").alu(ALU.MOV, 1, 0).store(4, 6, SKB_MARK, 1);
       out.alu(ALU.MOV, 0, rules.last === true ? TCX_PASS : TCX_NEXT).exit();

@@ -100,6 +100,7 @@ const NOT_THERE: ReadonlySet<number> = new Set([E.INVAL, E.NOSYS]);
 /** A rule that every frame matches. */
 const ALL = [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }];
 const EVERYTHING = { asked: ALL, within: [ALL] };
+const NO_RULES: FastPathRules["prevent"] = [];
 /** Bytes of an Ethernet header with a tag. */
 const TAGGED_HEADER = 18;
 /** Batches taken from one port before the other has its turn. */
@@ -340,8 +341,13 @@ export class InlineNi {
       this.#flows = new FlowTable();
       for (const port of [host, net]) {
         const fromHost = port.direction === "from-host";
-        port.fastPath = new FastPath({ ...port.at, fromHost, flows: this.#flows }, this.#rules());
+        const stop = this.#takesAll;
+        port.fastPath = new FastPath(
+          { ...port.at, fromHost, flows: this.#flows, stop },
+          this.#rules(),
+        );
       }
+      if (this.#takesAll) this.#takeFromPorts("packet");
       return true;
     } catch (error) {
       host.fastPath?.close();
@@ -371,12 +377,17 @@ export class InlineNi {
       ? "; after kill -9 nothing is forwarded, whatever on_exit says"
       : "";
     this.#options.log("warning", `${why}: every frame goes through user space${exit}`);
+    this.#takeFromPorts(forwarding);
+  }
+
+  /** Instead of from the cables, which are not needed then. */
+  #takeFromPorts(how: InlineOptions["forwarding"]): void {
     for (const port of this.#ports) {
       port.receive.close();
       port.copies?.close();
       port.copies = undefined;
       for (const cable of [port.cable, port.copyCable]) deleteLink(cable);
-      if (forwarding === "pcap") {
+      if (how === "pcap") {
         const link = new PcapLink(port.state.name);
         port.receive = link;
         port.queue = link;
@@ -436,8 +447,17 @@ export class InlineNi {
     return ports as [Port, Port];
   }
 
+  /**
+   * User space takes all frames from two ports themselves: without the hop over the cable. The programs stop them there, so
+   * that nothing that is underneath forwards them too while this process lives.
+   */
+  get #takesAll(): boolean {
+    return this.#options.userSpace && !("attach" in this.#options.links);
+  }
+
   /** Until a scanner has said what it wants, what it may contain comes to user space, and meets `on_failure`. */
   #rules(): FastPathRules {
+    if (this.#takesAll) return { prevent: NO_RULES, scan: [EVERYTHING] };
     const scan = this.#options.userSpace
       ? [EVERYTHING]
       : [...this.#kernel.containedRules(), ...this.#kernel.scanRules()];
@@ -450,7 +470,8 @@ export class InlineNi {
 
   /** Other prevent rules: programs for both ports are ready before either is changed. */
   #replacePrevent(plan: KernelPlan): void {
-    const rules = { ...this.#rules(), prevent: plan.programs };
+    // Where user space takes all, it also drops what a rule prevents.
+    const rules = { ...this.#rules(), ...(this.#takesAll ? {} : { prevent: plan.programs }) };
     const prepared: PreparedRules[] = [];
     try {
       for (const { fastPath } of this.#ports) {

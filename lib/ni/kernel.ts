@@ -86,6 +86,8 @@ export class NiKernel {
   readonly #reconstruct: readonly FrameFilter[];
   readonly #fragments = new Fragments<DatagramDecision>();
   readonly #early = new FrameRef();
+  /** A held frame on its way out: one object for all. */
+  readonly #out = new FrameRef();
   readonly #matcher: FrameMatcher;
   #grantsVersion = 0;
   #number = 0;
@@ -678,7 +680,16 @@ export class NiKernel {
 
   #decided(held: HeldFrame): void {
     if (--held.pending > 0) return;
-    if (!held.cut) this.#forward(held.memory, { ...held, ...this.#now });
+    if (!held.cut) {
+      const leaving = this.#out;
+      leaving.start = held.start;
+      leaving.end = held.end;
+      leaving.direction = held.direction;
+      leaving.wireLength = held.wireLength;
+      leaving.seconds = this.#now.seconds;
+      leaving.nanoseconds = this.#now.nanoseconds;
+      this.#forward(held.memory, leaving);
+    }
     this.#held.release(held);
     this.counters.held = this.#held.size;
   }

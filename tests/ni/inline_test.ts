@@ -159,9 +159,10 @@ inline("rules that change all the time neither lose nor double a frame", async (
   assert.ok(swaps > 10 && forwarded > 100 && scanned > 100, line);
 });
 
-for (const state of ["open", "closed"] as const) {
-  inline(`on_exit ${state} is true after kill -9, and a restart takes up`, async (lab) => {
-    const args = ["--prevent", "tcp dst port 445", "--on-exit", state];
+for (const [state, ...more] of [["open"], ["closed"], ["open", "--user-space"]] as const) {
+  const how = [state, ...more].join(", ");
+  inline(`on_exit ${how} is true after kill -9, and a restart takes up`, async (lab) => {
+    const args = ["--prevent", "tcp dst port 445", "--on-exit", state, ...more];
     const first = await lab.start(...args);
     assert.equal((await lab.ping(1, lab.netAddress)).answered, 1);
     await first.stop("SIGKILL");
