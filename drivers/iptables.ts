@@ -259,12 +259,11 @@ async function applyFamily(
     const { lines, results } = plan;
     const nothing = lines.length === 0;
     const rest = sent > 0 ? restoreRest(lines.slice(sent)) : restoreText(lines);
-    const result = await tool?.finish(nothing ? "" : rest);
-    if (nothing || result === undefined) return results;
-    if (result.code === 0) {
-      plan.commit();
-      return results;
-    }
+    const finishing = tool?.finish(nothing ? "" : rest);
+    // It goes well nearly always, and there is time while the program works; else all is read anew.
+    if (!nothing) plan.commit();
+    const result = await finishing;
+    if (nothing || result === undefined || result.code === 0) return results;
     // All or nothing: but after a time-out it is not known which, and a rule that is missing was
     // taken away by somebody else. What is there is read back either way.
     const { message } = table.failure("take the batch", result);
