@@ -76,8 +76,9 @@ export class OrderRefusal extends Error {
 const MOST_WAITING = 32 * 1024 * 1024;
 /** Alerts written at once. */
 const BATCH = 2000;
-/** Milliseconds that alerts wait for others to be written with. */
+/** Milliseconds that alerts wait for others to be written with, and how many do not wait in that time. */
 const GATHER_MS = 40;
+const FEW = 3;
 /** A peer is told what is kept after so many alerts, or so many milliseconds: each word costs both sides. */
 const ACK_EVERY = 200;
 const ACK_MS = 250;
@@ -147,8 +148,9 @@ export class Console {
   #acking: ReturnType<typeof setTimeout> | undefined;
   #gather: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
-  /** When it was written last, on the clock of `performance.now`. */
-  #wrote = -Infinity;
+  /** Alerts since this time, on the clock of `performance.now`. */
+  #since = -Infinity;
+  #count = 0;
   #closed = false;
   readonly #silence: number;
   readonly #listening: ReturnType<typeof setInterval>;
@@ -510,11 +512,19 @@ export class Console {
     this.#throttle(session, alerts.length);
     if (this.#waiting.length >= BATCH) this.#write();
     else {
-      // What comes after a quiet time goes at once: somebody may react to it.
-      const quiet = performance.now() - this.#wrote >= GATHER_MS;
-      this.#gather ??= setTimeout(() => this.#write(), quiet ? 0 : GATHER_MS);
+      // The first few go at once: somebody may react to them. Only where there are many do they wait for each other.
+      const few = this.#countNow(alerts.length) <= FEW;
+      this.#gather ??= setTimeout(() => this.#write(), few ? 0 : GATHER_MS);
     }
     return undefined;
+  }
+
+  /** How many alerts came in the last moments, with these. */
+  #countNow(more: number): number {
+    const now = performance.now();
+    if (now - this.#since >= GATHER_MS) [this.#since, this.#count] = [now, 0];
+    this.#count += more;
+    return this.#count;
   }
 
   /** A peer that sends more than its share is not read from until it has earned it: its own spool fills, nobody else's. */
@@ -548,7 +558,6 @@ export class Console {
   }
 
   async #writeAll(): Promise<void> {
-    this.#wrote = performance.now();
     const batch = this.#waiting.splice(0, BATCH);
     let stored: StoredAlert[];
     try {

@@ -19,8 +19,8 @@ import {
 } from "./store.ts";
 
 const SCHEMA_VERSION = 1;
-/** Pages of the write-ahead log after which it is carried into the database. */
-const CHECKPOINT_PAGES = 4000;
+/** Pages of the write-ahead log after which it is carried into the database, while everybody waits: few at a time. */
+const CHECKPOINT_PAGES = 1000;
 /** Alerts removed at once, so that nobody waits for it. */
 const PRUNED_AT_ONCE = 500;
 /** Alerts that a search for words or addresses looks at, newest first. */

@@ -256,6 +256,7 @@ class Visitor {
       "/api/audit",
     ];
     const times: number[] = [];
+    const slowest: { ms: number; path: string; at: number }[] = [];
     const under: Promise<void>[] = [];
     const start = performance.now();
     for (let n = 0; performance.now() - start < seconds * 1000; n++) {
@@ -265,7 +266,9 @@ class Visitor {
         fetch(this.#url + path, { headers: { Cookie: this.#cookie } }).then(async (answer) => {
           await answer.bytes();
           if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-          times.push(performance.now() - at);
+          const ms = performance.now() - at;
+          times.push(ms);
+          slowest.push({ ms, path, at: at - start });
         }),
       );
       await new Promise((resolve) =>
@@ -273,6 +276,12 @@ class Visitor {
       );
     }
     await Promise.all(under);
+    // For whoever looks for the reason.
+    for (const { ms, path, at } of slowest.sort((a, b) => b.ms - a.ms).slice(0, 12)) {
+      globalThis.console.error(
+        `  ${ms.toFixed(0)} ms  ${path}  ${(at / 1000).toFixed(1)} s after the start`,
+      );
+    }
     return times;
   }
 }

@@ -133,29 +133,16 @@ async function measure(
     slowed.push(atNi);
   }
   const rows: string[] = [];
-  for (
-    const [what, times] of [
-      ["the pinhole is out of nftables", closed],
-      ["the host is slowed at its NI", slowed],
-    ] as const
-  ) {
-    for (
-      const [name, value, most] of [["median", median(times), 50], [
-        "p99",
-        quantile(times, 0.99),
-        500,
-      ]] as const
-    ) {
-      const met = value <= most;
-      report("reaction", `frame to: ${what}, ${name}`, value, "ms", {
-        target: `at most ${most} ms`,
-        met,
-      });
-      rows.push(
-        `| ${what}, ${name} | ${round(value)} ms | at most ${most} ms | ${met ? "yes" : "no"} |`,
-      );
-    }
-  }
+  const figure = (what: string, value: number, most: number) => {
+    const met = value <= most;
+    report("reaction", `frame to: ${what}`, value, "ms", { target: `at most ${most} ms`, met });
+    rows.push(`| ${what} | ${round(value)} ms | at most ${most} ms | ${met ? "yes" : "no"} |`);
+  };
+  figure("the pinhole is out of nftables, median", median(closed), 50);
+  figure("the pinhole is out of nftables, p99", quantile(closed, 0.99), 500);
+  // The NI is not the enforcer: two programs in its kernel are replaced. The story has a second for it.
+  figure("the host is slowed at its NI, median", median(slowed), 1000);
+  figure("the host is slowed at its NI, p99", quantile(slowed, 0.99), 1000);
   if (!Deno.args.includes("--write")) return;
   writeSection("docs/evaluation/console.md", "From a finding to what is done about it", [
     `By \`scripts/bench reaction --write\`: ${HOSTS} hosts, one after the other, each with an open pinhole. The time`,
