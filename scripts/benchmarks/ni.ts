@@ -13,7 +13,7 @@ import { median, report } from "./report.ts";
 
 const ROUNDS = Number(Deno.env.get("NI_ROUNDS") ?? 5);
 /** How long it may take. */
-const SECONDS = Number(Deno.env.get("NI_SECONDS") ?? 280);
+const SECONDS = Number(Deno.env.get("NI_SECONDS") ?? 270);
 
 const programs = await preparePrograms();
 const all = paths(programs);
@@ -36,9 +36,11 @@ try {
           if (state === "on" && path.withoutOffloads === true) continue;
           await offloads(lab, state);
           await lab.ping(3, "-i", "0.1", path.address(lab)); // addresses are learned
-          const sample = await measure(lab, programs, path);
           const key = `${path.name}, offloads ${state}`;
-          samples.set(key, [...samples.get(key) ?? [], sample]);
+          for (let i = 0; i < (path.times ?? 1); i++) {
+            const sample = await measure(lab, programs, path);
+            samples.set(key, [...samples.get(key) ?? [], sample]);
+          }
         }
       } finally {
         await down();
