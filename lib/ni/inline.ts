@@ -140,6 +140,8 @@ export class InlineNi {
   readonly #frame = new FrameRef();
   #flows: FlowTable | undefined;
   #grants = -1;
+  /** Rules that want copies are in force. */
+  #copies = false;
   #closed = false;
   #nextTick = 0;
   #nextLinkCheck = 0;
@@ -523,13 +525,15 @@ export class InlineNi {
     for (let i = 0; i < BATCHES; i++) {
       const n = this.#take(receive);
       // What one of these frames answers to may have come as a copy, which is there by now: it is told before.
-      if (n > 0) { for (const other of this.#ports) this.#receiveCopies(other, COPY_BATCHES); }
+      if (n > 0 && this.#copies) {
+        for (const other of this.#ports) this.#receiveCopies(other, COPY_BATCHES);
+      }
       frame.direction = port.direction;
       frame.copy = false;
       this.#give(receive, n);
       this.#sendAll();
-      if (n < receive.starts.length) return;
       this.#host.flush(false);
+      if (n < receive.starts.length) return;
     }
   }
 
@@ -599,6 +603,7 @@ export class InlineNi {
     if (version === this.#grants && !always) return;
     this.#grants = version;
     const rules = this.#rules();
+    this.#copies = rules.scan.some(({ copy }) => copy === true);
     try {
       for (const { fastPath } of this.#ports) fastPath?.replace(rules);
     } catch (error) {

@@ -310,7 +310,8 @@ export class ScannerHost {
     }
     if ((events & ~EPOLL.OUT) === 0) return;
     for (let i = 0; i < READS_A_ROUND && entry.running === running; i++) {
-      const n = readInto(running.child.socket, running.session.space());
+      const space = running.session.space();
+      const n = readInto(running.child.socket, space);
       if (n === "none") return;
       if (n === "end") {
         // The process's end tells why.
@@ -318,6 +319,8 @@ export class ScannerHost {
         return;
       }
       running.session.take(n, this.#kernel.now);
+      // That was all; when more has come since, the poll set tells.
+      if (n < space.length) return;
     }
   }
 
