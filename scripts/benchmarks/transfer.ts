@@ -268,8 +268,7 @@ hides what a pinhole adds (load average at the end: ${
 broker's own measure.
 
 A server that sleeps after a session is given that time: proftpd's main process does not accept for 0.2 s after
-it was told of a child's end, so that of two sessions one right after the other the second took 130 or 400 ms longer,
-with and without Diaper.
+it was told of a child's end, with and without Diaper.
 
 The paper's table 1 has ${PAPER} ms a pinhole for iptables on the same host. The median over the programs here
 is **${few.added.toFixed(2)} ms** (${intervalText(few)}); that of the broker's own measure ${
