@@ -174,6 +174,7 @@ export class InlineNi {
     this.#host = new ScannerHost(this.#kernel, poller, options.scanners, {
       ended: (name, why, again) => this.#scannerEnded(name, why, again),
       message: (name, line) => options.log("info", `scanner ${name}: ${line}`),
+      worked: () => this.#sendAll(),
     });
     if ("attach" in links) {
       const tap = openTap(this.#lookAt(links.attach));

@@ -19,6 +19,8 @@ export interface HostEvents {
   ended(scanner: string, why: string, again: number | undefined): void;
   /** A line that a scanner wrote on standard error. */
   message(scanner: string, line: string): void;
+  /** What a scanner said was worked on: frames may have got their verdicts. */
+  worked?(): void;
 }
 
 /** First wait before a scanner is started again, doubled each time. Milliseconds. */
@@ -319,6 +321,7 @@ export class ScannerHost {
         return;
       }
       running.session.take(n, this.#kernel.now);
+      this.#events.worked?.();
       // That was all; when more has come since, the poll set tells.
       if (n < space.length) return;
     }
