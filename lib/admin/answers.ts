@@ -178,8 +178,7 @@ export class ConsoleAnswers {
     const { op: _, peers, wait, ...fields } = request;
     const id = crypto.randomUUID();
     const answered = Promise.withResolvers<void>();
-    const open = () =>
-      console.state.orders(false, 1000).filter((o) => o.order.id === id && o.state === "sent");
+    const open = () => console.state.orderById(id).filter((o) => o.state === "sent");
     const stop = console.watch({
       orders: () => {
         const connected = new Set(console.status().flatMap((p) => p.connected ? [p.name] : []));
@@ -201,7 +200,7 @@ export class ConsoleAnswers {
       clearTimeout(timer);
       stop();
     }
-    yield* console.state.orders(false, 1000).filter((o) => o.order.id === id);
+    yield* console.state.orderById(id);
   }
 
   async *#bundles(work: () => AsyncIterable<unknown>): AsyncGenerator<unknown> {
