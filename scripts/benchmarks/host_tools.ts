@@ -17,6 +17,7 @@ const ROUNDS = 60;
 /** Code is compiled as it is used: a controller that has served for a while is what is measured. */
 const WARM_UP = 60;
 const TARGET = 0.9;
+const BATCHES = [1, 200, 1000];
 
 /** A driver, and the program that it stands against. */
 interface Contest {
@@ -108,29 +109,42 @@ async function contest({ title, driver, program, args, batches }: Contest): Prom
   }
 }
 
-if (import.meta.main && Deno.args.includes("--inside")) {
-  enterOwnNetwork();
-  for (const backend of ["nft", "legacy"] as const) {
-    await contest({
-      title: `iptables (${backend})`,
-      driver: createIptables({ backend }),
-      program: `iptables-${backend}-restore`,
-      args: ["--noflush", "-w", "10"],
-      batches: [1, 200, 1000],
-    });
-  }
-  await contest({
+const CONTESTS: Readonly<Record<string, () => Contest>> = {
+  nft: () => iptables("nft"),
+  legacy: () => iptables("legacy"),
+  ipset: () => ({
     title: "ipset",
     driver: createIpset(),
     program: "ipset",
     args: ["-exist", "restore"],
-    batches: [1, 200, 1000],
-  });
+    batches: BATCHES,
+  }),
+};
+
+function iptables(backend: "nft" | "legacy"): Contest {
+  return {
+    title: `iptables (${backend})`,
+    driver: createIptables({ backend }),
+    program: `iptables-${backend}-restore`,
+    args: ["--noflush", "-w", "10"],
+    batches: BATCHES,
+  };
+}
+
+const [option, name = ""] = Deno.args;
+if (option === "--inside") {
+  enterOwnNetwork();
+  const wanted = CONTESTS[name];
+  if (wanted === undefined) throw new Error(`There is no contest named ${name}`);
+  await contest(wanted());
 } else {
-  // A process of its own: the namespace ends with it.
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", fileURLToPath(import.meta.url), "--inside", ...Deno.args],
-    stdin: "null",
-  }).spawn();
-  Deno.exit((await child.status).code);
+  // Each in a process of its own, since a controller has one driver; its namespace ends with it.
+  for (const wanted of Object.keys(CONTESTS)) {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", fileURLToPath(import.meta.url), "--inside", wanted, ...Deno.args],
+      stdin: "null",
+    }).spawn();
+    const { code } = await child.status;
+    if (code !== 0) Deno.exit(code);
+  }
 }
