@@ -94,10 +94,10 @@ for (const state of ["on", "off"] as const) {
     rate("NI, all in user space", "forwarder in C", state, what, 0.75);
   }
 }
-// The same within what two equal runs differ by on a busy machine.
+// The same within what two equal runs differ by: rounds of the bridge alone are a third apart at times.
 for (const what of ["gigabits", "small"] as const) {
   for (const state of ["on", "off"] as const) {
-    rate("NI, enforcer, 100,000 pinholes", "NI, enforcer, 1 pinhole", state, what, 0.95);
+    rate("NI, enforcer, 100,000 pinholes", "NI, enforcer, 1 pinhole", state, what, 0.9);
   }
 }
 rate("NI, a scanner that reads all", "Suricata, one rule", "off", "gigabits", 1);
@@ -114,12 +114,14 @@ report(
 rate("NI, a scanner that holds all", "Suricata, one rule", "off", "gigabits", 0.5);
 for (const [what, most] of [["rtt", 150], ["rtt99", 2000]] as const) {
   const of99 = what === "rtt99" ? ", p99" : "";
-  // A round trip is held twice.
-  const value = (of("NI, a scanner that holds all", "off", what) -
-    of("Linux bridge", "off", what)) / 2;
-  report("ni", `added latency of a held frame${of99}`, value, "us", {
-    target: `at most ${most} us`,
-    met: value <= most,
-  });
+  for (const state of ["on", "off"] as const) {
+    // A round trip is held twice.
+    const value = (of("NI, a scanner that holds all", state, what) -
+      of("Linux bridge", state, what)) / 2;
+    report("ni", `added latency of a held frame, offloads ${state}${of99}`, value, "us", {
+      target: `at most ${most} us`,
+      met: value <= most,
+    });
+  }
 }
 if (Deno.args.includes("--write")) writePage(all.map(({ name }) => name), of, done);
