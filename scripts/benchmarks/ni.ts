@@ -6,7 +6,7 @@
  * @module
  */
 import { NiLab } from "../../tests/ni/inline_lab.ts";
-import { measure, offloads, type Sample, startServers } from "./ni/measure.ts";
+import { measure, offloads, type Sample, startServers, warmUp } from "./ni/measure.ts";
 import { writePage } from "./ni/page.ts";
 import { addDirectLink, paths, preparePrograms } from "./ni/paths.ts";
 import { median, report } from "./report.ts";
@@ -36,6 +36,7 @@ try {
           if (state === "on" && path.withoutOffloads === true) continue;
           await offloads(lab, state);
           await lab.ping(3, "-i", "0.1", path.address(lab)); // addresses are learned
+          if (state === "off") await warmUp(lab, path);
           const key = `${path.name}, offloads ${state}`;
           for (let i = 0; i < (path.times ?? 1); i++) {
             const sample = await measure(lab, programs, path);

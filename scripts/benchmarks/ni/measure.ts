@@ -44,6 +44,11 @@ export async function startServers(lab: NiLab, { traffic }: Programs): Promise<v
   await net.waitForListener("udp", SINK_PORT);
 }
 
+/** A transfer that is not measured: programs that have just been started compile their code as it is used. */
+export async function warmUp(lab: NiLab, path: Path): Promise<void> {
+  await lab.host.must("iperf3", ["-c", path.address(lab), "-t", String(SECONDS), "-J"]);
+}
+
 /** Measures a path that is in place. */
 export async function measure(
   lab: NiLab,
@@ -66,7 +71,7 @@ export async function measure(
       ...["flood", address, String(SINK_PORT), String(SMALL_MS), String(SMALL_SIZE)],
     ]),
   ) as { per_second: number };
-  // Last, when programs are warm: a NI that has just begun compiles its code as it is used.
+  // Last, when programs are warm.
   const rtt = await roundTrip(lab, traffic, address);
   return {
     gigabits: bits_per_second / 1e9,
