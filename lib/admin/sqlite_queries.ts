@@ -12,6 +12,20 @@ const SEARCHED = 200_000;
 const FIELDS = `alerts.id AS id, nis.name AS ni, seq, at, received, scanner, signature, category,
   severity, action, proto, src, dest, dest_port AS destPort, capture, event`;
 
+/** Milliseconds of rates that are few enough rows. */
+const SHORT_RATES_MS = 86_400_000;
+
+/** True for what an index cannot answer: it may have to look at very many alerts. */
+export function isSearch(filter: AlertFilter): boolean {
+  const { scanner, signature, severity, host, text } = filter;
+  return [scanner, signature, severity, host, text].some((wanted) => wanted !== undefined);
+}
+
+/** True for rates of a long time. */
+export function isLong(since: number, until: number): boolean {
+  return until - since > SHORT_RATES_MS;
+}
+
 /** An alert as a row: its event is text ({@link stored}). */
 export type AlertRecord = Readonly<Record<string, unknown>>;
 

@@ -23,6 +23,8 @@ import {
 const SCHEMA_VERSION = 1;
 /** Pages of the write-ahead log after which it is carried into the database, while everybody waits: few at a time. */
 const CHECKPOINT_PAGES = 1000;
+/** Of the file in memory: what is written to all the time is the end of each NI's list. */
+const CACHE_KB = 12 * 1024;
 /** Alerts removed at once, so that nobody waits for it. */
 const PRUNED_AT_ONCE = 500;
 
@@ -56,7 +58,8 @@ export interface AlertRow {
 /** The default store. */
 export class SqliteStore implements AlertStore {
   readonly #db: DatabaseSync;
-  readonly #queries: SqliteQueries;
+  /** What is asked of this connection. */
+  readonly queries: SqliteQueries;
   readonly #insert: StatementSync;
   readonly #insertCapture: StatementSync;
   readonly #position: StatementSync;
@@ -74,7 +77,7 @@ export class SqliteStore implements AlertStore {
     try {
       this.#db = db = new DatabaseSync(path);
       db.exec(`PRAGMA locking_mode=${shared ? "NORMAL" : "EXCLUSIVE"}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-32768;`);
+        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-${CACHE_KB};`);
       const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
       if (user_version > SCHEMA_VERSION) throw new Error("it is of a newer diaper");
       if (user_version === 0) {
@@ -91,7 +94,7 @@ export class SqliteStore implements AlertStore {
         { cause: error },
       );
     }
-    this.#queries = new SqliteQueries(db);
+    this.queries = new SqliteQueries(db);
     this.#insert = db.prepare(
       `INSERT INTO alerts (ni, seq, received, at, scanner, signature, category, severity, action, proto,
         src, dest, dest_port, capture, event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
@@ -173,28 +176,28 @@ export class SqliteStore implements AlertStore {
 
   /** As {@link AlertStore.list}. */
   list(filter: AlertFilter): Promise<StoredAlert[]> {
-    return Promise.resolve(this.#queries.list(filter).map(stored));
+    return Promise.resolve(this.queries.list(filter).map(stored));
   }
 
   /** As {@link AlertStore.get}. */
   get(id: number): Promise<StoredAlert | undefined> {
-    const row = this.#queries.get(id);
+    const row = this.queries.get(id);
     return Promise.resolve(row === undefined ? undefined : stored(row));
   }
 
   /** As {@link AlertStore.capture}. */
   capture(id: number): Promise<Uint8Array | undefined> {
-    return Promise.resolve(this.#queries.capture(id));
+    return Promise.resolve(this.queries.capture(id));
   }
 
   /** As {@link AlertStore.rates}. */
   rates(since: number, until: number, step: number): Promise<AlertRate[]> {
-    return Promise.resolve(this.#queries.rates(since, until, step));
+    return Promise.resolve(this.queries.rates(since, until, step));
   }
 
   /** As {@link AlertStore.totals}. */
   totals(): Promise<NiTotals[]> {
-    return Promise.resolve(this.#queries.totals());
+    return Promise.resolve(this.queries.totals());
   }
 
   /** As {@link AlertStore.prune}. */

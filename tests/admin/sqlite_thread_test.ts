@@ -1,10 +1,10 @@
 /**
- * The file of alerts in threads of its own: what any store promises, and that questions do not wait for the writer.
+ * The file of alerts in a thread of its own: what any store promises, and that questions do not wait for the writer.
  */
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/admin/sqlite_store.ts";
-import { SqliteThreads } from "../../lib/admin/sqlite_threads.ts";
+import { SqliteThread } from "../../lib/admin/sqlite_thread.ts";
 import { StoreError } from "../../lib/admin/store.ts";
 import { alertEvent } from "./support.ts";
 
@@ -12,11 +12,11 @@ function incoming(seq: number, capture = new Uint8Array()) {
   return { ni: "ni1", spool: "s", seq, event: alertEvent(`a${seq}`), capture };
 }
 
-Deno.test("alerts in threads: kept once, found again with their packets, by this and by a later console", async () => {
+Deno.test("alerts in a thread: kept once, found again with their packets, by this and by a later console", async () => {
   const directory = Deno.makeTempDirSync();
   const path = `${directory}/alerts.sqlite`;
   const packets = Uint8Array.of(1, 2, 3);
-  let store = await SqliteThreads.open(path);
+  let store = await SqliteThread.open(path);
   const first = await store.append([incoming(1), incoming(3, packets)]);
   assert.deepEqual(first.map((a) => [a.id, a.seq, a.capture]), [[1, 1, 0], [2, 3, 3]]);
   const again = await store.append([incoming(1), incoming(3, packets), incoming(4)]);
@@ -36,7 +36,7 @@ Deno.test("alerts in threads: kept once, found again with their packets, by this
   assert.equal(rates.reduce((sum, { count }) => sum + count, 0), 3);
   assert.deepEqual(await store.position("ni1", "s"), { acked: 4, lost: 1 });
   await store.close();
-  store = await SqliteThreads.open(path);
+  store = await SqliteThread.open(path);
   assert.deepEqual(await store.position("ni1", "s"), { acked: 4, lost: 1 });
   assert.equal(await store.prune(Date.now(), 1), 3);
   assert.deepEqual(await store.list({ limit: 10 }), []);
@@ -49,10 +49,10 @@ Deno.test("alerts in threads: kept once, found again with their packets, by this
   Deno.removeSync(directory, { recursive: true });
 });
 
-Deno.test("alerts in threads: questions are answered while the writer waits", async () => {
+Deno.test("alerts in a thread: questions are answered while the writer waits", async () => {
   const directory = Deno.makeTempDirSync();
   const path = `${directory}/alerts.sqlite`;
-  const store = await SqliteThreads.open(path);
+  const store = await SqliteThread.open(path);
   await store.append([incoming(1)]);
   // What holds the writer up here is another writer; the disk would do the same.
   const other = new DatabaseSync(path, { timeout: 5000 });
@@ -67,13 +67,13 @@ Deno.test("alerts in threads: questions are answered while the writer waits", as
   Deno.removeSync(directory, { recursive: true });
 });
 
-Deno.test("alerts in threads: a damaged file is left as it is, and the reason comes with the next step", async () => {
+Deno.test("alerts in a thread: a damaged file is left as it is, and the reason comes with the next step", async () => {
   const directory = Deno.makeTempDirSync();
   const path = `${directory}/alerts.sqlite`;
   const damaged = "this is no database, and long enough to be looked at ".repeat(100);
   Deno.writeTextFileSync(path, damaged);
   await assert.rejects(
-    SqliteThreads.open(path),
+    SqliteThread.open(path),
     (error) =>
       error instanceof StoreError && /alerts.sqlite/.test(error.message) && error.next !== "",
   );
