@@ -81,7 +81,7 @@ const GATHER_MS = 40;
 const FEW = 3;
 /** A peer is told what is kept after so many alerts, or so many milliseconds: each word costs both sides. */
 const ACK_EVERY = 200;
-const ACK_MS = 250;
+const ACK_MS = 1000;
 /** Peers told in one go; pages and other peers have their turn in between. */
 const ACKS_AT_ONCE = 50;
 /** Seconds of its share that a peer may use at once. */
