@@ -626,9 +626,7 @@ export class Console {
 
   #acknowledgeSome(owed: Session[]): void {
     for (const session of owed.splice(0, ACKS_AT_ONCE)) this.#acknowledge(session);
-    this.#acking = owed.length === 0
-      ? undefined
-      : setTimeout(() => this.#acknowledgeSome(owed), 0);
+    this.#acking = owed.length === 0 ? undefined : setTimeout(() => this.#acknowledgeSome(owed), 0);
     this.#acknowledgeSoon();
   }
 

@@ -6,8 +6,8 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { SqliteQueries, stored } from "./sqlite_queries.ts";
 import {
-  alertFields,
   type AlertFields,
+  alertFields,
   type AlertFilter,
   type AlertRate,
   type AlertStore,
@@ -76,8 +76,12 @@ export class SqliteStore implements AlertStore {
     let db: DatabaseSync | undefined;
     try {
       this.#db = db = new DatabaseSync(path);
-      db.exec(`PRAGMA locking_mode=${shared ? "NORMAL" : "EXCLUSIVE"}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-${CACHE_KB};`);
+      db.exec(
+        `PRAGMA locking_mode=${
+          shared ? "NORMAL" : "EXCLUSIVE"
+        }; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-${CACHE_KB};`,
+      );
       const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
       if (user_version > SCHEMA_VERSION) throw new Error("it is of a newer diaper");
       if (user_version === 0) {
@@ -276,7 +280,10 @@ export class SqliteStore implements AlertStore {
 const SEVERITY = 4;
 
 /** An alert as a row. */
-export function alertRow({ ni, spool, seq, event, capture }: IncomingAlert, f: AlertFields): AlertRow {
+export function alertRow(
+  { ni, spool, seq, event, capture }: IncomingAlert,
+  f: AlertFields,
+): AlertRow {
   return {
     ni,
     spool,

@@ -12,8 +12,8 @@ import { type AlertRecord, isLong, isSearch, SqliteQueries, stored } from "./sql
 import { alertRow, storedAlerts } from "./sqlite_store.ts";
 import type { StoreAnswer, StoreRequest } from "./sqlite_worker.ts";
 import {
-  alertFields,
   type AlertFields,
+  alertFields,
   type AlertFilter,
   type AlertRate,
   type AlertStore,
