@@ -26,6 +26,8 @@ import {
 
 /** Name of the worker in main.ts. */
 const ROLE = "alerts";
+/** Milliseconds that a question may wait: a reader is hardly ever in anybody's way. */
+const BUSY_MS = 1000;
 
 /** The file of alerts, from the main thread. */
 export class SqliteThread implements AlertStore {
@@ -58,7 +60,7 @@ export class SqliteThread implements AlertStore {
     const thread = new SqliteThread();
     try {
       await thread.#call("open", path);
-      thread.#db = new DatabaseSync(path, { readOnly: true });
+      thread.#db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS });
       return thread;
     } catch (error) {
       thread.#worker.terminate();
