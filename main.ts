@@ -159,6 +159,7 @@ const roles: Readonly<Record<string, () => Promise<unknown>>> = {
   perimeter: () => import("./lib/controller/worker.ts"),
   controller: () => import("./lib/controller/controller_worker.ts"),
   broker: () => import("./lib/broker/broker_worker.ts"),
+  alerts: () => import("./lib/admin/sqlite_worker.ts"),
 };
 
 if (isWorker()) {

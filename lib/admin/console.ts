@@ -81,7 +81,9 @@ const GATHER_MS = 40;
 const FEW = 3;
 /** A peer is told what is kept after so many alerts, or so many milliseconds: each word costs both sides. */
 const ACK_EVERY = 200;
-const ACK_MS = 250;
+const ACK_MS = 1000;
+/** Peers told in one go; pages and other peers have their turn in between. */
+const ACKS_AT_ONCE = 50;
 /** Seconds of its share that a peer may use at once. */
 const BURST_SECONDS = 20;
 /** Peers say something every ten seconds. */
@@ -583,13 +585,7 @@ export class Console {
       if (seq - session.acked >= ACK_EVERY) this.#acknowledge(session);
       else if (!waits) this.#owed.add(session);
     }
-    if (this.#owed.size > 0) {
-      this.#acking ??= setTimeout(() => {
-        this.#acking = undefined;
-        for (const session of this.#owed) this.#acknowledge(session);
-        this.#owed.clear();
-      }, ACK_MS);
-    }
+    this.#acknowledgeSoon();
     this.#settle(batch);
     if (stored.length === 0) return;
     this.#tellControllers(stored);
@@ -617,6 +613,21 @@ export class Console {
       const address = parseIp(text);
       return address !== undefined && ranges.some((r) => inRange(address, r)) ? [address.text] : [];
     });
+  }
+
+  #acknowledgeSoon(): void {
+    if (this.#owed.size === 0 || this.#acking !== undefined) return;
+    this.#acking = setTimeout(() => {
+      const owed = [...this.#owed];
+      this.#owed.clear();
+      this.#acknowledgeSome(owed);
+    }, ACK_MS);
+  }
+
+  #acknowledgeSome(owed: Session[]): void {
+    for (const session of owed.splice(0, ACKS_AT_ONCE)) this.#acknowledge(session);
+    this.#acking = owed.length === 0 ? undefined : setTimeout(() => this.#acknowledgeSome(owed), 0);
+    this.#acknowledgeSoon();
   }
 
   #acknowledge(session: Session): void {

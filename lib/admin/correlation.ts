@@ -128,18 +128,20 @@ export class Correlation {
     });
   }
 
-  /** Does work whose writes are one transaction: each one waits for the disk. */
+  /** Does work whose writes are one transaction. Pages wait for it, so that it does not wait for the disk. */
   #together(work: () => void): void {
     const { db } = this.#state;
-    try {
-      work();
-      if (this.#writing) db.exec("COMMIT");
-    } catch (error) {
-      if (this.#writing) db.exec("ROLLBACK");
-      throw error;
-    } finally {
-      this.#writing = false;
-    }
+    this.#state.loosely(() => {
+      try {
+        work();
+        if (this.#writing) db.exec("COMMIT");
+      } catch (error) {
+        if (this.#writing) db.exec("ROLLBACK");
+        throw error;
+      } finally {
+        this.#writing = false;
+      }
+    });
   }
 
   #sameFinding(alert: StoredAlert): void {

@@ -4,7 +4,9 @@
  * @module
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { SqliteQueries, stored } from "./sqlite_queries.ts";
 import {
+  type AlertFields,
   alertFields,
   type AlertFilter,
   type AlertRate,
@@ -21,10 +23,10 @@ import {
 const SCHEMA_VERSION = 1;
 /** Pages of the write-ahead log after which it is carried into the database, while everybody waits: few at a time. */
 const CHECKPOINT_PAGES = 1000;
+/** Of the file in memory: what is written to all the time is the end of each NI's list. */
+const CACHE_KB = 12 * 1024;
 /** Alerts removed at once, so that nobody waits for it. */
 const PRUNED_AT_ONCE = 500;
-/** Alerts that a search for words or addresses looks at, newest first. */
-const SEARCHED = 200_000;
 
 const SCHEMA = `
   CREATE TABLE alerts (id INTEGER PRIMARY KEY AUTOINCREMENT, ni INTEGER NOT NULL, seq INTEGER NOT NULL,
@@ -42,12 +44,22 @@ const SCHEMA = `
     PRIMARY KEY (at, severity)) WITHOUT ROWID;
 `;
 
-const FIELDS = `alerts.id AS id, nis.name AS ni, seq, at, received, scanner, signature, category,
-  severity, action, proto, src, dest, dest_port AS destPort, capture, event`;
+/** An alert as the file takes it: made by who has the event, so that the file's own thread only writes. */
+export interface AlertRow {
+  readonly ni: string;
+  readonly spool: string;
+  readonly seq: number;
+  /** Columns from `at` to `event`. */
+  readonly values: readonly (string | number)[];
+  /** Undefined without one. */
+  readonly capture: Uint8Array | undefined;
+}
 
 /** The default store. */
 export class SqliteStore implements AlertStore {
   readonly #db: DatabaseSync;
+  /** What is asked of this connection. */
+  readonly queries: SqliteQueries;
   readonly #insert: StatementSync;
   readonly #insertCapture: StatementSync;
   readonly #position: StatementSync;
@@ -56,13 +68,20 @@ export class SqliteStore implements AlertStore {
   readonly #rate: StatementSync;
   readonly #nis = new Map<string, number>();
 
-  /** @throws {StoreError} when the file is damaged, of a newer version, or held by another console. */
-  constructor(path: string) {
+  /**
+   * @param shared others of this process may read the file too; without it, it is this one's alone.
+   * @throws {StoreError} when the file is damaged, of a newer version, or held by another console.
+   */
+  constructor(path: string, shared = false) {
     let db: DatabaseSync | undefined;
     try {
       this.#db = db = new DatabaseSync(path);
-      db.exec(`PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-32768;`);
+      db.exec(
+        `PRAGMA locking_mode=${
+          shared ? "NORMAL" : "EXCLUSIVE"
+        }; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-${CACHE_KB};`,
+      );
       const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
       if (user_version > SCHEMA_VERSION) throw new Error("it is of a newer diaper");
       if (user_version === 0) {
@@ -79,8 +98,9 @@ export class SqliteStore implements AlertStore {
         { cause: error },
       );
     }
+    this.queries = new SqliteQueries(db);
     this.#insert = db.prepare(
-      `INSERT INTO alerts (ni, seq, at, received, scanner, signature, category, severity, action, proto,
+      `INSERT INTO alerts (ni, seq, received, at, scanner, signature, category, severity, action, proto,
         src, dest, dest_port, capture, event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
     );
     this.#insertCapture = db.prepare("INSERT INTO captures VALUES (?, ?)");
@@ -105,21 +125,39 @@ export class SqliteStore implements AlertStore {
   /** As {@link AlertStore.append}. */
   append(alerts: readonly IncomingAlert[]): Promise<StoredAlert[]> {
     const now = Date.now();
+    const fields = alerts.map(({ event }) => alertFields(event, now));
+    const rows = alerts.map((alert, i) => alertRow(alert, fields[i] as AlertFields));
+    try {
+      return Promise.resolve(storedAlerts(alerts, fields, this.keep(rows, now), now));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Keeps rows for good in one transaction.
+   *
+   * @param now when they came.
+   * @returns the number of each; 0 for what was kept before.
+   */
+  keep(rows: readonly AlertRow[], now: number): number[] {
     this.#db.exec("BEGIN IMMEDIATE");
     try {
       const before = new Map<string, number>();
-      const { fresh, positions } = newAlerts(alerts, (ni, spool) => {
+      const { fresh, positions } = newAlerts(rows, (ni, spool) => {
         const at = this.#positionOf(ni, spool);
         before.set(`${ni} ${spool}`, at.lost);
         return at;
       });
       const rates = [0, 0, 0, 0];
       const counts = new Map<string, number>();
-      const stored = fresh.map((alert) => {
-        const one = this.#addOne(alert, now);
-        rates[one.severity] = (rates[one.severity] ?? 0) + 1;
-        counts.set(alert.ni, (counts.get(alert.ni) ?? 0) + 1);
-        return one;
+      const isFresh = new Set(fresh);
+      const ids = rows.map((row) => {
+        if (!isFresh.has(row)) return 0;
+        const severity = row.values[SEVERITY] as number;
+        rates[severity] = (rates[severity] ?? 0) + 1;
+        counts.set(row.ni, (counts.get(row.ni) ?? 0) + 1);
+        return this.#addOne(row, now);
       });
       for (const [key, { ni, spool, acked, lost }] of positions) {
         const number = this.#ni(ni);
@@ -132,70 +170,38 @@ export class SqliteStore implements AlertStore {
         if (count > 0) this.#rate.run(at, severity, count);
       }
       this.#db.exec("COMMIT");
-      return Promise.resolve(stored);
+      return ids;
     } catch (error) {
       this.#db.exec("ROLLBACK");
       this.#readNis();
-      return Promise.reject(error);
+      throw error;
     }
   }
 
   /** As {@link AlertStore.list}. */
   list(filter: AlertFilter): Promise<StoredAlert[]> {
-    const where: string[] = [];
-    const values: (string | number)[] = [];
-    const add = (condition: string, ...more: (string | number)[]) => {
-      where.push(condition);
-      values.push(...more);
-    };
-    if (filter.ni !== undefined) add("alerts.ni = ?", this.#nis.get(filter.ni) ?? -1);
-    if (filter.scanner !== undefined) add("scanner = ?", filter.scanner);
-    if (filter.signature !== undefined) add("signature = ?", filter.signature);
-    if (filter.severity !== undefined) add("severity <= ?", filter.severity);
-    if (filter.host !== undefined) add("(src = ? OR dest = ?)", filter.host, filter.host);
-    if (filter.text !== undefined) add("instr(lower(event), lower(?)) > 0", filter.text);
-    if (filter.before !== undefined) add("alerts.id < ?", filter.before);
-    if (filter.after !== undefined) add("alerts.id > ?", filter.after);
-    if (where.length > 0 && filter.oldest !== true) {
-      // Who looks for what hardly ever happens must not hold up everybody else.
-      add("alerts.id > ?", Math.min(filter.before ?? Infinity, this.#last() + 1) - SEARCHED);
-    }
-    const order = filter.oldest === true ? "ASC" : "DESC";
-    const rows = this.#db.prepare(
-      `SELECT ${FIELDS} FROM alerts JOIN nis ON nis.ni = alerts.ni
-        ${where.length === 0 ? "" : `WHERE ${where.join(" AND ")}`}
-        ORDER BY alerts.id ${order} LIMIT ?`,
-    ).all(...values, filter.limit);
-    return Promise.resolve(rows.map(stored));
+    return Promise.resolve(this.queries.list(filter).map(stored));
   }
 
   /** As {@link AlertStore.get}. */
   get(id: number): Promise<StoredAlert | undefined> {
-    const row = this.#db.prepare(
-      `SELECT ${FIELDS} FROM alerts JOIN nis ON nis.ni = alerts.ni WHERE alerts.id = ?`,
-    ).get(id);
+    const row = this.queries.get(id);
     return Promise.resolve(row === undefined ? undefined : stored(row));
   }
 
   /** As {@link AlertStore.capture}. */
   capture(id: number): Promise<Uint8Array | undefined> {
-    const row = this.#db.prepare("SELECT data FROM captures WHERE id = ?").get(id);
-    return Promise.resolve(row?.["data"] as Uint8Array | undefined);
+    return Promise.resolve(this.queries.capture(id));
   }
 
   /** As {@link AlertStore.rates}. */
   rates(since: number, until: number, step: number): Promise<AlertRate[]> {
-    const rows = this.#db.prepare(
-      `SELECT at - at % ?1 AS step, severity, sum(count) AS count FROM rates
-        WHERE at >= ?2 AND at < ?3 GROUP BY step, severity ORDER BY step`,
-    ).all(step, since, until) as { step: number; severity: number; count: number }[];
-    return Promise.resolve(rows.map((r) => ({ at: r.step, severity: r.severity, count: r.count })));
+    return Promise.resolve(this.queries.rates(since, until, step));
   }
 
   /** As {@link AlertStore.totals}. */
   totals(): Promise<NiTotals[]> {
-    const rows = this.#db.prepare("SELECT name AS ni, alerts, lost FROM nis ORDER BY name").all();
-    return Promise.resolve(rows.map((row) => ({ ...row } as unknown as NiTotals)));
+    return Promise.resolve(this.queries.totals());
   }
 
   /** As {@link AlertStore.prune}. */
@@ -247,11 +253,6 @@ export class SqliteStore implements AlertStore {
     }
   }
 
-  #last(): number {
-    const row = this.#db.prepare("SELECT max(id) AS id FROM alerts").get();
-    return (row?.["id"] as number | null) ?? 0;
-  }
-
   #ni(name: string): number {
     const known = this.#nis.get(name);
     if (known !== undefined) return known;
@@ -267,19 +268,44 @@ export class SqliteStore implements AlertStore {
     return (row as unknown as SpoolPosition | undefined) ?? { acked: 0, lost: 0 };
   }
 
-  #addOne({ ni, seq, event, capture }: IncomingAlert, now: number): StoredAlert {
-    const f = alertFields(event, now);
-    const text = JSON.stringify(event);
-    const { lastInsertRowid } = this.#insert.run(
-      ...[this.#ni(ni), seq, f.at, now, f.scanner, f.signature, f.category, f.severity, f.action],
-      ...[f.proto, f.src, f.dest, f.destPort, capture.length, text],
-    );
+  #addOne({ ni, seq, values, capture }: AlertRow, now: number): number {
+    const { lastInsertRowid } = this.#insert.run(this.#ni(ni), seq, now, ...values);
     const id = Number(lastInsertRowid);
-    if (capture.length > 0) this.#insertCapture.run(id, capture);
-    return { id, ni, seq, received: now, ...f, event, capture: capture.length };
+    if (capture !== undefined) this.#insertCapture.run(id, capture);
+    return id;
   }
 }
 
-function stored(row: Record<string, unknown>): StoredAlert {
-  return { ...row, event: JSON.parse(row["event"] as string) } as unknown as StoredAlert;
+/** Place of the severity in {@link AlertRow.values}. */
+const SEVERITY = 4;
+
+/** An alert as a row. */
+export function alertRow(
+  { ni, spool, seq, event, capture }: IncomingAlert,
+  f: AlertFields,
+): AlertRow {
+  return {
+    ni,
+    spool,
+    seq,
+    values: [
+      ...[f.at, f.scanner, f.signature, f.category, f.severity, f.action, f.proto, f.src, f.dest],
+      ...[f.destPort, capture.length, JSON.stringify(event)],
+    ],
+    capture: capture.length === 0 ? undefined : capture,
+  };
+}
+
+/** Those of the alerts that got a number. @param ids as {@link SqliteStore.keep} tells them. */
+export function storedAlerts(
+  alerts: readonly IncomingAlert[],
+  fields: readonly AlertFields[],
+  ids: readonly number[],
+  now: number,
+): StoredAlert[] {
+  return alerts.flatMap(({ ni, seq, event, capture }, i) => {
+    const id = ids[i] ?? 0;
+    const f = fields[i] as AlertFields;
+    return id === 0 ? [] : [{ id, ni, seq, received: now, ...f, event, capture: capture.length }];
+  });
 }

@@ -9,6 +9,8 @@ import { type ContainmentOrder, readOrder } from "./messages.ts";
 import { StoreError } from "./store.ts";
 
 const SCHEMA_VERSION = 1;
+/** Pages of the write-ahead log after which it is carried into the database, while everybody waits: seldom. */
+const CHECKPOINT_PAGES = 4000;
 const SCHEMA = `
   CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, who TEXT NOT NULL,
     what TEXT NOT NULL, detail TEXT NOT NULL);
@@ -118,7 +120,7 @@ export class ConsoleState {
     try {
       this.db = db = new DatabaseSync(path);
       db.exec(`PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-        PRAGMA busy_timeout=0;`);
+        PRAGMA busy_timeout=0; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES};`);
       const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
       if (user_version > SCHEMA_VERSION) throw new Error("it is of a newer diaper");
       if (user_version === 0) {
@@ -206,6 +208,19 @@ export class ConsoleState {
       `${NEWEST} AND o.state IN ('sent', 'done') AND json_extract(o.body, '$.host') = ?2`,
     )
       .all(Date.now(), host).map(orderRecord);
+  }
+
+  /**
+   * Does work whose commit does not wait for the disk. A crash of the console takes nothing of it back, a loss of power may:
+   * for what pages would wait for all the time, and what is found again.
+   */
+  loosely<T>(work: () => T): T {
+    this.db.exec("PRAGMA synchronous=NORMAL");
+    try {
+      return work();
+    } finally {
+      this.db.exec("PRAGMA synchronous=FULL");
+    }
   }
 
   /** Keeps an outbreak; without an `id` it is a new one. @returns its number. */

@@ -149,11 +149,11 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** What of the incoming is new, by spool, and how far each spool comes by it. */
-export function newAlerts(
-  alerts: readonly IncomingAlert[],
+export function newAlerts<T extends Pick<IncomingAlert, "ni" | "spool" | "seq">>(
+  alerts: readonly T[],
   position: (ni: string, spool: string) => SpoolPosition,
 ): {
-  readonly fresh: IncomingAlert[];
+  readonly fresh: T[];
   readonly positions: Map<string, { ni: string; spool: string; acked: number; lost: number }>;
 } {
   const positions = new Map<string, { ni: string; spool: string; acked: number; lost: number }>();

@@ -8,7 +8,7 @@ import type { ConsoleConfig } from "../admin/config.ts";
 import { ConsoleDaemon } from "../admin/console_daemon.ts";
 import { PostgresStore } from "../admin/postgres_store.ts";
 import { isPeerName, parseRegistry, RegistryError } from "../admin/registry.ts";
-import { SqliteStore } from "../admin/sqlite_store.ts";
+import { SqliteThread } from "../admin/sqlite_thread.ts";
 import { ROLES } from "../admin/state.ts";
 import type { AlertStore } from "../admin/store.ts";
 import type { PageFile } from "../admin/web/server.ts";
@@ -148,7 +148,9 @@ async function serve(options: Common & { readonly check?: boolean }): Promise<vo
 }
 
 async function openStore(config: ConsoleConfig): Promise<AlertStore> {
-  if (config.store === "sqlite") return new SqliteStore(`${config.state_dir}/alerts.sqlite`);
+  if (config.store === "sqlite") {
+    return await SqliteThread.open(`${config.state_dir}/alerts.sqlite`);
+  }
   const url = readSecret(config.store, "write the database's URL there, mode 0600").trim();
   return await PostgresStore.open(url);
 }

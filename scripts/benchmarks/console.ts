@@ -54,8 +54,9 @@ class Lines {
   #rest = "";
 
   constructor(args: string[]) {
-    this.child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--no-check", "--allow-all", ...args],
+    // Real NIs have processors of their own, and do not take the console's from it.
+    this.child = new Deno.Command("nice", {
+      args: ["-n", "10", Deno.execPath(), "run", "--quiet", "--no-check", "--allow-all", ...args],
       stdin: "piped",
       stdout: "piped",
     }).spawn();
@@ -95,6 +96,11 @@ async function run(...args: string[]): Promise<string> {
 function memory(pid: number, field: "VmHWM" | "VmRSS"): number {
   const text = Deno.readTextFileSync(`/proc/${pid}/status`);
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? NaN) / 1024;
+}
+
+/** Seconds that whoever the machine runs on kept its processors for others. */
+function stolenSeconds(): number {
+  return Number(Deno.readTextFileSync("/proc/stat").split(/\s+/)[8]) / 100;
 }
 
 /** Seconds of processor time of a process, all threads. */
@@ -159,10 +165,12 @@ async function main(): Promise<void> {
   const page = await Visitor.login(config);
   const idle = await page.visit(3);
   const before = processorSeconds(console.pid);
+  const stolen = stolenSeconds();
   for (const n of nis) await n.say(`load ${RATE / PROCESSES} ${SECONDS}`);
   const busy = await page.visit(SECONDS);
   const results = await Promise.all(nis.map((n) => n.next()));
   const used = processorSeconds(console.pid) - before;
+  globalThis.console.error(`  ${round(stolenSeconds() - stolen)} s were stolen from this machine`);
   const sum = (field: string) => results.reduce((total, r) => total + (r[field] ?? 0), 0);
   const took = Math.max(...results.map((r) => r["seconds"] ?? NaN));
   report("console", "alerts a second, until all are acknowledged", sum("acked") / took, "1/s", {
@@ -326,8 +334,8 @@ try {
       "Many NIs",
       [
         `By \`scripts/bench console --write\`: ${NIS} simulated NIs in ${PROCESSES} processes on the same machine as`,
-        `the console (${navigator.hardwareConcurrency} processors), ${RATE} alerts a second for ${SECONDS} s, each in a message of its own,`,
-        `while somebody asks for ${PAGES} pages a second.`,
+        `the console (${navigator.hardwareConcurrency} processors; the NIs come after the console, \`nice -n 10\`), ${RATE} alerts`,
+        `a second for ${SECONDS} s, each in a message of its own, while somebody asks for ${PAGES} pages a second.`,
         "",
         "| what | measured | target | met |",
         "| --- | --- | --- | --- |",

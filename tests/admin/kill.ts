@@ -28,9 +28,7 @@ export interface KillResult {
 export async function killDuringStream(alerts: number, kills: number): Promise<KillResult> {
   const directory = Deno.makeTempDirSync({ prefix: "diaper-kill-" });
   const [consoleKey, niKey] = [newKeyPair("console"), newKeyPair("ni")];
-  const probe = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = probe.addr as Deno.NetAddr;
-  probe.close();
+  const port = freePort();
   Deno.writeTextFileSync(`${directory}/console_key`, consoleKey.privateKey, { mode: 0o600 });
   Deno.writeTextFileSync(`${directory}/ni_key`, niKey.privateKey, { mode: 0o600 });
   Deno.writeTextFileSync(`${directory}/peers`, `ni1 ssh-ed25519 ${niKey.publicKey}\n`);
@@ -49,13 +47,24 @@ export async function killDuringStream(alerts: number, kills: number): Promise<K
       "",
     ].join("\n"),
   );
-  const start = (args: string[]) =>
+  const start = (args: string[], stderr: "null" | "piped" = "null") =>
     new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "--no-check", "--allow-all", ...args],
       stdout: "null",
-      stderr: "null",
+      stderr,
     }).spawn();
-  const startConsole = () => start([MAIN, "console", "--config", `${directory}/console.yaml`]);
+  let failure: string | undefined;
+  const ends: Promise<void>[] = [];
+  const startConsole = () => {
+    const child = start([MAIN, "console", "--config", `${directory}/console.yaml`], "piped");
+    ends.push(
+      new Response(child.stderr).text().then(async (messages) => {
+        const { success, signal } = await child.status;
+        if (!success && signal === null) failure = `the console ended by itself: ${messages}`;
+      }),
+    );
+    return child;
+  };
   const startNi = () =>
     start([
       ...[NI, `${directory}/spool`, `${directory}/ni_key`, consoleKey.publicKey],
@@ -68,7 +77,7 @@ export async function killDuringStream(alerts: number, kills: number): Promise<K
     for (let n = 0; n < kills; n++) {
       // The moment is where the stream is, told by the file that grows at its end.
       const target = Math.floor(alerts * (n + 1) / (kills + 2));
-      await lines(`${directory}/eve.json`, target);
+      await lines(`${directory}/eve.json`, target, () => failure);
       if (n % 2 === 0) {
         console.kill("SIGKILL");
         await console.status;
@@ -81,7 +90,7 @@ export async function killDuringStream(alerts: number, kills: number): Promise<K
         count.ni++;
       }
     }
-    await lines(`${directory}/eve.json`, alerts);
+    await lines(`${directory}/eve.json`, alerts, () => failure);
     await ni.status;
     console.kill("SIGTERM");
     await console.status;
@@ -98,6 +107,7 @@ export async function killDuringStream(alerts: number, kills: number): Promise<K
     return { alerts: kept.length, kills: count, eveLines: eve.length };
   } finally {
     for (const child of [console, ni]) await kill(child);
+    await Promise.all(ends);
     Deno.removeSync(directory, { recursive: true });
   }
 }
@@ -111,13 +121,32 @@ async function kill(child: Deno.ChildProcess): Promise<void> {
   await child.status;
 }
 
-/** Waits until a file has so many lines. */
-async function lines(path: string, count: number): Promise<void> {
+/** A port that is free, below those that the kernel gives to whoever asks for any: nobody has it before the console does. */
+function freePort(): number {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+}
+
+/** Waits until a file has so many lines. @param failed says why it never will, once that is so. */
+async function lines(
+  path: string,
+  count: number,
+  failed: () => string | undefined,
+): Promise<void> {
   const buffer = new Uint8Array(1024 * 1024);
   let at = 0;
   let found = 0;
   const end = performance.now() + 240_000;
   while (found < count) {
+    const why = failed();
+    if (why !== undefined) throw new Error(why);
     if (performance.now() > end) throw new Error(`${path} has ${found} lines, not ${count}`);
     try {
       const file = Deno.openSync(path);

@@ -90,9 +90,11 @@ export class Logins {
       this.logout(cookie);
       return undefined;
     }
-    // Not with each request: a write waits for the disk.
+    // Not with each request, and without waiting for the disk: where it is lost, the session ends sooner.
     if (now - row.seen > 60_000) {
-      this.#state.db.prepare("UPDATE sessions SET seen = ? WHERE hash = ?").run(now, hash);
+      this.#state.loosely(() =>
+        this.#state.db.prepare("UPDATE sessions SET seen = ? WHERE hash = ?").run(now, hash)
+      );
     }
     return { user: row.user, role: row.role, csrf: row.csrf, expires: row.expires };
   }
