@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { styleText } from "node:util";
 import {
   type Attempt,
   type DeniedTransfer,
@@ -11,6 +10,7 @@ import {
   type Transfer,
 } from "../tests/scenarios/ftps_behind_perimeter.ts";
 import { quantile, type Timeline } from "../tests/scenarios/timeline.ts";
+import { heading, mark, say } from "./story_lines.ts";
 
 const BYTES = 100_000_000;
 const SMALL_FILES = 100;
@@ -37,8 +37,6 @@ interface DemoResult {
   readonly open_ms: { readonly median: Ms; readonly p99: Ms };
   readonly leaked_pinholes: number;
 }
-
-const colour = Deno.stdout.isTerminal() && (Deno.env.get("NO_COLOR") ?? "") === "";
 
 async function demo(): Promise<DemoResult> {
   say(
@@ -189,21 +187,6 @@ function signed(ms: number): string {
 
 function mega(bytes: number): string {
   return bytes < 100_000 ? `${bytes} B` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-}
-
-function mark(good: boolean, text: string): string {
-  const word = good ? "ok" : "FAILED";
-  return `  ${colour ? styleText(good ? "green" : "red", word) : word}  ${text}`;
-}
-
-function heading(text: string): void {
-  say();
-  say(colour ? styleText("bold", text) : text);
-}
-
-function say(text = ""): void {
-  const data = new TextEncoder().encode(text + "\n");
-  for (let done = 0; done < data.length;) done += Deno.stdout.writeSync(data.subarray(done));
 }
 
 async function main(): Promise<number> {

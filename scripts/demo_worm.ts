@@ -8,14 +8,13 @@
  * @module
  */
 import { existsSync, mkdirSync } from "node:fs";
-import { styleText } from "node:util";
 import {
   type CutTransfer,
   WormScenario,
   type WormStory,
 } from "../tests/scenarios/worm_behind_ni.ts";
 import { PageCamera } from "./page_camera.ts";
-import { print } from "./stdout.ts";
+import { heading, mark, say } from "./story_lines.ts";
 
 /** A host must be stopped within. Milliseconds. */
 const SOON = 1000;
@@ -34,8 +33,6 @@ interface StoryResult {
   readonly undone: boolean;
   readonly screenshots: readonly string[];
 }
-
-const colour = Deno.stdout.isTerminal() && (Deno.env.get("NO_COLOR") ?? "") === "";
 
 async function demo(directory: string): Promise<StoryResult> {
   say(
@@ -153,20 +150,6 @@ function ms(value: number): string {
 
 function round(value: number): number {
   return Math.round(value * 10) / 10;
-}
-
-function mark(good: boolean, text: string): string {
-  const word = good ? "ok" : "FAILED";
-  return `  ${colour ? styleText(good ? "green" : "red", word) : word}  ${text}`;
-}
-
-function heading(text: string): void {
-  say();
-  say(colour ? styleText("bold", text) : text);
-}
-
-function say(text = ""): void {
-  print(text + "\n");
 }
 
 async function main(): Promise<number> {
